@@ -1,0 +1,1 @@
+"""The shell: arguments, progress, exit status."""
