@@ -1,0 +1,303 @@
+"""The decoder, in Flax NNX.
+
+Shapes are named as follows: `P` prompts, `N` continuations of each prompt, `L` new
+tokens of each continuation, `S` prompt (prefix) tokens, `T` slots of a continuation's
+own cache, `H` query heads, `K` key-value heads, `G = H / K`, `D` head size, `M` model
+width, `V` vocabulary.
+
+All N continuations of a prompt attend to *one* copy of its keys and values. Sampling
+N answers, scoring N candidates and the plain forward pass (N = 1, no prefix) are thus
+the same code, and a prompt is never computed twice.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from gapjax.models.config import DecoderConfig, RopeScaling
+
+_MASKED = -1e30  # finite, so that a fully masked (padding) row stays free of NaN
+
+
+class LayerKV(NamedTuple):
+    """Keys and values of one layer, rotary positions already applied."""
+
+    k: Float[Array, "*batch T K D"]
+    v: Float[Array, "*batch T K D"]
+
+
+class Prefix(NamedTuple):
+    """What continuations need to know of their prompt: one `LayerKV` a layer."""
+
+    layers: tuple[LayerKV, ...]
+    mask: Bool[Array, "P S"]
+
+    @property
+    def lengths(self) -> Int[Array, " P"]:
+        """Number of real (not padding) prompt tokens: the position of the next token."""
+        return self.mask.sum(axis=-1)
+
+
+class Linear(nnx.Module):
+    """`x @ kernel`, without bias, as everywhere in the Llama architecture."""
+
+    def __init__(self, in_size: int, out_size: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
+        self.kernel = nnx.Param(init(rngs.params(), (in_size, out_size), dtype))
+
+    def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
+        return x @ self.kernel[...]
+
+
+class RMSNorm(nnx.Module):
+    """Root-mean-square normalisation, computed in float32 (arXiv:1910.07467)."""
+
+    def __init__(self, size: int, *, eps: float, dtype: jnp.dtype) -> None:
+        self.scale = nnx.Param(jnp.ones((size,), dtype))
+        self.eps = eps
+
+    def __call__(self, x: Float[Array, "*batch M"]) -> Float[Array, "*batch M"]:
+        y = x.astype(jnp.float32)
+        y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.eps)
+        return y.astype(x.dtype) * self.scale[...]
+
+
+def rope_frequencies(config: DecoderConfig) -> Float[np.ndarray, " half"]:
+    """Angular frequency (radians a position) of each rotary pair (arXiv:2104.09864)."""
+    exponents = np.arange(0, config.head_dim, 2) / config.head_dim
+    frequencies = 1.0 / config.rope_theta**exponents
+    if config.rope_scaling is not None:
+        frequencies = _stretch(frequencies, config.rope_scaling)
+    return frequencies.astype(np.float32)
+
+
+def _stretch(frequencies: np.ndarray, scaling: RopeScaling) -> np.ndarray:
+    # Long waves are slowed down by `factor`, short ones kept, those between blended.
+    turns = scaling.original_max_position_embeddings * frequencies / (2 * np.pi)
+    keep = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    keep = np.clip(keep, 0.0, 1.0)
+    return keep * frequencies + (1 - keep) * frequencies / scaling.factor
+
+
+def _rotate(
+    x: Float[Array, "P N L heads D"], angles: Float[Array, "P N L half"]
+) -> Float[Array, "P N L heads D"]:
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    cos, sin = jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x.dtype)
+
+
+def _attend(
+    q: Float[Array, "P N L H D"],
+    own: LayerKV,
+    own_mask: Bool[Array, "P N L T"],
+    prefix: LayerKV | None,
+    prefix_mask: Bool[Array, "P S"] | None,
+) -> Float[Array, "P N L H D"]:
+    """Softmax attention over the shared prefix and each continuation's own keys."""
+    p, n, length, heads, size = q.shape
+    q = q.reshape(p, n, length, own.k.shape[-2], -1, size) / size**0.5
+    scores = jnp.einsum("pnlkgd,pntkd->pnkglt", q, own.k).astype(jnp.float32)
+    scores = jnp.where(own_mask[:, :, None, None], scores, _MASKED)
+    if prefix is not None:
+        assert prefix_mask is not None
+        shared = jnp.einsum("pnlkgd,pskd->pnkgls", q, prefix.k).astype(jnp.float32)
+        shared = jnp.where(prefix_mask[:, None, None, None, None], shared, _MASKED)
+        scores = jnp.concatenate([shared, scores], axis=-1)
+    weights = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
+    split = weights.shape[-1] - own.k.shape[-3]
+    out = jnp.einsum("pnkglt,pntkd->pnlkgd", weights[..., split:], own.v)
+    if prefix is not None:
+        out = out + jnp.einsum("pnkgls,pskd->pnlkgd", weights[..., :split], prefix.v)
+    return out.reshape(p, n, length, heads, size)
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention (arXiv:2305.13245) over a shared prefix and own keys."""
+
+    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        width, size = config.hidden_size, config.head_dim
+        self.head_dim = size
+        self.q = Linear(width, config.num_heads * size, dtype=dtype, rngs=rngs)
+        self.k = Linear(width, config.num_kv_heads * size, dtype=dtype, rngs=rngs)
+        self.v = Linear(width, config.num_kv_heads * size, dtype=dtype, rngs=rngs)
+        self.o = Linear(config.num_heads * size, width, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "P N L M"],
+        angles: Float[Array, "P N L half"],
+        own_mask: Bool[Array, "P N L T"],
+        prefix: LayerKV | None,
+        prefix_mask: Bool[Array, "P S"] | None,
+        cache: LayerKV | None,
+        step: Int[Array, ""] | int,
+    ) -> tuple[Float[Array, "P N L M"], LayerKV]:
+        def heads(y: Array) -> Array:
+            return y.reshape(*y.shape[:-1], -1, self.head_dim)
+
+        own = LayerKV(_rotate(heads(self.k(x)), angles), heads(self.v(x)))
+        if cache is not None:
+            own = LayerKV(
+                jax.lax.dynamic_update_slice_in_dim(cache.k, own.k, step, axis=2),
+                jax.lax.dynamic_update_slice_in_dim(cache.v, own.v, step, axis=2),
+            )
+        out = _attend(_rotate(heads(self.q(x)), angles), own, own_mask, prefix, prefix_mask)
+        return self.o(out.reshape(*out.shape[:-2], -1)), own
+
+
+class MLP(nnx.Module):
+    """SwiGLU feed-forward (arXiv:2002.05202)."""
+
+    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        width, inner = config.hidden_size, config.intermediate_size
+        self.gate = Linear(width, inner, dtype=dtype, rngs=rngs)
+        self.up = Linear(width, inner, dtype=dtype, rngs=rngs)
+        self.down = Linear(inner, width, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "*batch M"]) -> Float[Array, "*batch M"]:
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+
+
+class Block(nnx.Module):
+    """One pre-norm decoder layer."""
+
+    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        self.attention_norm = RMSNorm(config.hidden_size, eps=config.norm_eps, dtype=dtype)
+        self.attention = Attention(config, dtype=dtype, rngs=rngs)
+        self.mlp_norm = RMSNorm(config.hidden_size, eps=config.norm_eps, dtype=dtype)
+        self.mlp = MLP(config, dtype=dtype, rngs=rngs)
+
+
+class Transformer(nnx.Module):
+    """A causal language model: token ids in, logits out.
+
+    **Arguments:**
+
+    - `config`: the architecture.
+    - `dtype`: of the parameters and the arithmetic; norms, softmax and logits are float32.
+    - `rngs`: keys of the initial weights (use `nnx.eval_shape` if they will be loaded).
+    """
+
+    def __init__(
+        self, config: DecoderConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+    ) -> None:
+        self.config = config
+        embedding = nnx.initializers.normal(config.hidden_size**-0.5)
+        shape = (config.vocab_size, config.hidden_size)
+        self.embedding = nnx.Param(embedding(rngs.params(), shape, dtype))
+        self.blocks = nnx.List(
+            [Block(config, dtype=dtype, rngs=rngs) for _ in range(config.num_layers)]
+        )
+        self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps, dtype=dtype)
+        if not config.tie_embeddings:
+            self.unembedding = nnx.Param(embedding(rngs.params(), shape, dtype))
+
+    def __call__(
+        self, token_ids: Int[Array, "B T"], attention_mask: Bool[Array, "B T"] | None = None
+    ) -> Float[Array, "B T V"]:
+        """Logits (float32) of the next token at every position.
+
+        **Arguments:**
+
+        - `token_ids`: right- or left-padded token ids.
+        - `attention_mask`: true (or 1) at real tokens; all of them by default. Logits at
+            padding positions are meaningless.
+        """
+        if attention_mask is None:
+            attention_mask = jnp.ones(token_ids.shape, bool)
+        hidden, _ = self.prefill(token_ids, jnp.asarray(attention_mask, bool))
+        return self.logits(hidden)
+
+    def output_table(self) -> Float[Array, "V M"]:
+        """The output projection: one row a token."""
+        return self.embedding[...] if self.config.tie_embeddings else self.unembedding[...]
+
+    def logits(self, hidden: Float[Array, "*batch M"]) -> Float[Array, "*batch V"]:
+        """Logits in float32 of final hidden states."""
+        return jnp.einsum(
+            "...m,vm->...v", hidden, self.output_table(), preferred_element_type=jnp.float32
+        )
+
+    def prefill(
+        self, token_ids: Int[Array, "P S"], mask: Bool[Array, "P S"]
+    ) -> tuple[Float[Array, "P S M"], Prefix]:
+        """Final hidden states of prompts, and the `Prefix` their continuations attend to."""
+        hidden, layers = self._run(token_ids[:, None], mask[:, None], prefix=None)
+        squeezed = tuple(LayerKV(layer.k[:, 0], layer.v[:, 0]) for layer in layers)
+        return hidden[:, 0], Prefix(squeezed, mask)
+
+    def extend(
+        self, token_ids: Int[Array, "P N L"], mask: Bool[Array, "P N L"], prefix: Prefix
+    ) -> Float[Array, "P N L M"]:
+        """Final hidden states of N given continuations of each prompt (teacher forcing)."""
+        return self._run(token_ids, mask, prefix=prefix)[0]
+
+    def empty_cache(self, prompts: int, continuations: int, slots: int) -> tuple[LayerKV, ...]:
+        """Room for `slots` new tokens of each continuation, one `LayerKV` a layer."""
+        config = self.config
+        shape = (prompts, continuations, slots, config.num_kv_heads, config.head_dim)
+        zeros = jnp.zeros(shape, self.embedding[...].dtype)
+        return tuple(LayerKV(zeros, zeros) for _ in range(config.num_layers))
+
+    def decode(
+        self,
+        token_ids: Int[Array, "P N"],
+        step: Int[Array, ""],
+        cache: tuple[LayerKV, ...],
+        prefix: Prefix,
+    ) -> tuple[Float[Array, "P N M"], tuple[LayerKV, ...]]:
+        """Feed the `step`-th token of every continuation; return its hidden state and the cache."""
+        slots = cache[0].k.shape[2]
+        own_mask = jnp.broadcast_to(jnp.arange(slots) <= step, (*token_ids.shape, 1, slots))
+        positions = jnp.broadcast_to(prefix.lengths[:, None, None] + step, (*token_ids.shape, 1))
+        hidden, cache = self._layers(
+            token_ids[..., None], positions, own_mask, prefix=prefix, cache=cache, step=step
+        )
+        return hidden[:, :, 0], cache
+
+    def _run(
+        self, token_ids: Int[Array, "P N L"], mask: Bool[Array, "P N L"], prefix: Prefix | None
+    ) -> tuple[Float[Array, "P N L M"], tuple[LayerKV, ...]]:
+        # Padding does not advance the position, on whichever side it stands.
+        positions = jnp.maximum(jnp.cumsum(mask, axis=-1) - 1, 0)
+        if prefix is not None:
+            positions = positions + prefix.lengths[:, None, None]
+        causal = jnp.tril(jnp.ones((token_ids.shape[-1],) * 2, bool))
+        own_mask = causal & mask[..., None, :]
+        return self._layers(token_ids, positions, own_mask, prefix=prefix, cache=None, step=0)
+
+    def _layers(
+        self,
+        token_ids: Int[Array, "P N L"],
+        positions: Int[Array, "P N L"],
+        own_mask: Bool[Array, "P N L T"],
+        *,
+        prefix: Prefix | None,
+        cache: tuple[LayerKV, ...] | None,
+        step: Int[Array, ""] | int,
+    ) -> tuple[Float[Array, "P N L M"], tuple[LayerKV, ...]]:
+        angles = positions[..., None].astype(jnp.float32) * rope_frequencies(self.config)
+        x = self.embedding[...][token_ids]
+        layers = []
+        for i, block in enumerate(self.blocks):
+            out, own = block.attention(
+                block.attention_norm(x),
+                angles,
+                own_mask,
+                None if prefix is None else prefix.layers[i],
+                None if prefix is None else prefix.mask,
+                None if cache is None else cache[i],
+                step,
+            )
+            x = x + out
+            x = x + block.mlp(block.mlp_norm(x))
+            layers.append(own)
+        return self.norm(x), tuple(layers)
