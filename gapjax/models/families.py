@@ -145,5 +145,3 @@ def config_to_hf(config: DecoderConfig, *, dtype: str) -> dict[str, Any]:
         "tie_word_embeddings": config.tie_embeddings,
         "vocab_size": config.vocab_size,
     }
-
-

@@ -83,9 +83,7 @@ def _smollm2() -> Path:
     return files[0]
 
 
-def save(
-    model: Transformer, tokenizer: PreTrainedTokenizerFast | None, path: str | Path
-) -> None:
+def save(model: Transformer, tokenizer: PreTrainedTokenizerFast | None, path: str | Path) -> None:
     """Write a Hugging Face folder that transformers (and `load`) reads back exactly.
 
     **Raises:** `OSError` if it cannot be written.

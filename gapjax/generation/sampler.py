@@ -1,0 +1,202 @@
+"""Sampling N answers of each prompt with a key-value cache, in one compiled loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Collection, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from gapjax.errors import UserError
+from gapjax.generation.batching import bucketed, chunks, pad_left
+from gapjax.models.transformer import Transformer
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """N sampled answers of each of P prompts, right-padded to T tokens.
+
+    The stop token is part of the answer: its probability is the model's belief that
+    the answer ends there.
+    """
+
+    tokens: Int[np.ndarray, "P N T"]  # 0 beyond the length
+    lengths: Int[np.ndarray, "P N"]  # tokens, the stop token included
+    logprobs: Float[np.ndarray, "P N T"]  # nats, under the untempered model; 0 beyond
+    finished: Bool[np.ndarray, "P N"]  # False: cut off at max_new_tokens
+
+    def answer(self, prompt: int, sample: int) -> list[int]:
+        """Token ids of one answer, the stop token included."""
+        return self.tokens[prompt, sample, : self.lengths[prompt, sample]].tolist()
+
+    def text_tokens(self, prompt: int, sample: int) -> list[int]:
+        """Token ids of one answer without the stop token."""
+        return self.answer(prompt, sample)[: -1 if self.finished[prompt, sample] else None]
+
+    def answers(self) -> list[list[list[int]]]:
+        """Token ids of all answers, stop tokens included, as `score` takes them."""
+        prompts, samples = self.lengths.shape
+        return [[self.answer(p, n) for n in range(samples)] for p in range(prompts)]
+
+
+def sample(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    key: Key[Array, ""],
+    n: int,
+    max_new_tokens: int,
+    stop: Collection[int],
+    temperature: float = 1.0,
+    sequences_at_once: int = 256,
+) -> Samples:
+    """Sample `n` answers of every prompt.
+
+    The randomness of an answer depends on `key`, the prompt's index and the sample's
+    index alone, so that two models sampled with the same key see the same random
+    numbers (common random numbers), however the work is split into batches.
+
+    **Arguments:**
+
+    - `model`: the language model.
+    - `prompts`: token ids of P prompts.
+    - `key`: a PRNG key.
+    - `n`: answers of each prompt; they share its prefill.
+    - `max_new_tokens`: at which unfinished answers are cut off.
+    - `stop`: token ids that end an answer.
+    - `temperature`: divides the logits; 0 takes the most likely token.
+    - `sequences_at_once`: bounds the memory.
+
+    **Raises:** `UserError` if a prompt is empty or does not fit the model's context.
+    """
+    longest = max(len(prompt) for prompt in prompts)
+    if min(len(prompt) for prompt in prompts) == 0:
+        raise UserError("a prompt has no tokens")
+    if longest + max_new_tokens > model.config.max_position:
+        raise UserError(
+            f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's "
+            f"context of {model.config.max_position} tokens",
+            hint="shorten the prompt or lower max_new_tokens",
+        )
+    width = bucketed(longest)
+    at_once = max(1, min(len(prompts), sequences_at_once // n))
+    graph, state = nnx.split(model)
+    parts = []
+    for rows in chunks(len(prompts), at_once):
+        tokens, mask = pad_left([prompts[i] for i in rows], width)
+        part = _sample(
+            graph,
+            n,
+            max_new_tokens,
+            temperature == 0,
+            state,
+            tokens,
+            mask,
+            jax.vmap(functools.partial(jax.random.fold_in, key))(rows),
+            np.asarray(sorted(stop), np.int32),
+            temperature,
+        )
+        kept = len(np.unique(rows))
+        parts.append([np.asarray(array)[:kept] for array in part])
+    return Samples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _sample(
+    graph: nnx.GraphDef,
+    n: int,
+    slots: int,
+    greedy: bool,
+    state: nnx.State,
+    prompts: Int[Array, "P S"],
+    prompt_mask: Bool[Array, "P S"],
+    keys: Key[Array, " P"],
+    stop: Int[Array, " stops"],
+    temperature: Float[Array, ""] | float,
+) -> tuple[Array, Array, Array, Array]:
+    model = nnx.merge(graph, state)
+    shape = (prompts.shape[0], n)
+    uniforms = jax.vmap(lambda key: jax.random.uniform(key, (n, slots)))(keys)
+
+    def choose(logits: Float[Array, "P N V"], step: Array) -> tuple[Array, Array]:
+        if greedy:
+            token = jnp.argmax(logits, axis=-1)
+        else:
+            weights = jnp.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
+            token = _inverse_cdf(weights, uniforms[:, :, step])
+        chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0]
+        return token.astype(jnp.int32), chosen - jax.nn.logsumexp(logits, axis=-1)
+
+    hidden, prefix = model.prefill(prompts, prompt_mask)
+    logits = jnp.broadcast_to(
+        model.logits(hidden[:, -1])[:, None], (*shape, model.config.vocab_size)
+    )
+    step = jnp.zeros((), jnp.int32)
+
+    def record(carry: tuple[Array, ...], step: Array, logits: Array) -> tuple[Array, ...]:
+        tokens, logprobs, lengths, done = carry
+        token, logprob = choose(logits, step)
+        # Finished answers keep running until all have ended, but nothing is recorded.
+        tokens = tokens.at[:, :, step].set(jnp.where(done, 0, token))
+        logprobs = logprobs.at[:, :, step].set(jnp.where(done, 0.0, logprob))
+        lengths = lengths + ~done
+        return tokens, logprobs, lengths, done | jnp.isin(token, stop)
+
+    carry = record(
+        (
+            jnp.zeros((*shape, slots), jnp.int32),
+            jnp.zeros((*shape, slots), jnp.float32),
+            jnp.zeros(shape, jnp.int32),
+            jnp.zeros(shape, bool),
+        ),
+        step,
+        logits,
+    )
+
+    def unfinished(loop: tuple) -> Array:
+        step, (_, _, _, done), _ = loop
+        return (step + 1 < slots) & ~done.all()
+
+    def advance(loop: tuple) -> tuple:
+        step, carry, cache = loop
+        hidden, cache = model.decode(carry[0][:, :, step], step, cache, prefix)
+        return step + 1, record(carry, step + 1, model.logits(hidden)), cache
+
+    # The last token is never fed back, so the cache has one slot less than the answer.
+    cache = model.empty_cache(*shape, max(slots - 1, 1))
+    _, (tokens, logprobs, lengths, done), _ = jax.lax.while_loop(
+        unfinished, advance, (step, carry, cache)
+    )
+    return tokens, lengths, logprobs, done
+
+
+_CDF_BLOCK = 256
+
+
+def _inverse_cdf(weights: Float[Array, "P N V"], uniform: Float[Array, "P N"]) -> Int[Array, "P N"]:
+    """Draw an index with probability proportional to `weights`, from one uniform each.
+
+    Far cheaper than a Gumbel for each of 50k tokens, and in two steps, first a block
+    of the vocabulary and then a token in it, since a long cumulative sum is slow.
+    """
+    vocabulary = weights.shape[-1]
+    padding = -vocabulary % _CDF_BLOCK
+    blocks = jnp.pad(weights, ((0, 0), (0, 0), (0, padding)))
+    blocks = blocks.reshape(*weights.shape[:2], -1, _CDF_BLOCK)
+    ends = jnp.cumsum(blocks.sum(axis=-1), axis=-1)
+    target = uniform * ends[..., -1]
+    # `ends <= target` counts the blocks left of the target, empty ones included.
+    block = (ends <= target[..., None]).sum(axis=-1)
+    inside = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :]
+    before = jnp.take_along_axis(ends, jnp.maximum(block - 1, 0)[..., None], axis=-1)[..., 0]
+    target = target - jnp.where(block > 0, before, 0.0)
+    token_ends = jnp.cumsum(inside, axis=-1)
+    # Rounding may leave the target at or past the block's end: take its last real token.
+    last = _CDF_BLOCK - 1 - jnp.argmax(inside[..., ::-1] > 0, axis=-1)
+    token = jnp.minimum((token_ends <= target[..., None]).sum(axis=-1), last)
+    return block * _CDF_BLOCK + token

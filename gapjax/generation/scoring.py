@@ -1,0 +1,172 @@
+"""Log-probabilities of given answers, without an array of [batch, time, vocabulary].
+
+Teacher forcing: each prompt is computed once, its candidates attend to it, and the
+vocabulary is touched a few thousand rows at a time.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from gapjax.generation.batching import bucketed, chunks, pad_left, pad_right
+from gapjax.models.transformer import Transformer
+
+_LOGITS_AT_ONCE = 2**24  # elements of the largest logits array: 64 MiB in float32
+
+
+def token_logprobs(
+    hidden: Float[Array, "*batch M"], table: Float[Array, "V M"], targets: Int[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """`log softmax(hidden @ table.T)[targets]` in nats, a slice of rows at a time.
+
+    The logits of a slice are computed again in the backward pass rather than kept.
+    """
+
+    @jax.checkpoint
+    def row(args: tuple[Array, Array]) -> Array:
+        hidden_row, target = args
+        logits = jnp.einsum("m,vm->v", hidden_row, table, preferred_element_type=jnp.float32)
+        return logits[target] - jax.nn.logsumexp(logits)
+
+    flat = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    rows = max(1, min(targets.size, _LOGITS_AT_ONCE // table.shape[0]))
+    return jax.lax.map(row, flat, batch_size=rows).reshape(targets.shape)
+
+
+def answer_logprobs(
+    model: Transformer,
+    prompts: Int[Array, "P S"],
+    prompt_mask: Bool[Array, "P S"],
+    answers: Int[Array, "P N L"],
+    answer_mask: Bool[Array, "P N L"],
+) -> Float[Array, "P N L"]:
+    """Log-probability (nats) of every answer token given the prompt and what precedes it.
+
+    Differentiable in the model: scoring and the training loss are this one function.
+
+    **Arguments:**
+
+    - `prompts`, `prompt_mask`: left-padded prompts.
+    - `answers`, `answer_mask`: N right-padded answers of each prompt.
+
+    **Returns:** zero at padding.
+    """
+    last, prefix = model.prefill(prompts, prompt_mask)
+    hidden = model.extend(answers, answer_mask, prefix)
+    # The token at position l is predicted from the position before it; the first one
+    # from the end of the prompt.
+    first = jnp.broadcast_to(last[:, None, -1:], (*answers.shape[:2], 1, last.shape[-1]))
+    predicting = jnp.concatenate([first, hidden[:, :, :-1]], axis=2)
+    logprobs = token_logprobs(predicting, model.output_table(), answers)
+    return jnp.where(answer_mask, logprobs, 0.0)
+
+
+def choice_logits(
+    model: Transformer,
+    prefixes: Int[Array, "P S"],
+    prefix_mask: Bool[Array, "P S"],
+    suffixes: Int[Array, "P N L"],
+    suffix_mask: Bool[Array, "P N L"],
+    choices: Int[Array, " C"],
+) -> Float[Array, "P N C"]:
+    """Logits (float32) of a few tokens, as the one that follows each suffix of each prefix.
+
+    **Arguments:**
+
+    - `prefixes`, `prefix_mask`: left-padded; what the N suffixes share.
+    - `suffixes`, `suffix_mask`: right-padded, each at least one token long.
+    - `choices`: the token ids of interest.
+    """
+    _, prefix = model.prefill(prefixes, prefix_mask)
+    hidden = model.extend(suffixes, suffix_mask, prefix)
+    last = suffix_mask.sum(axis=-1) - 1
+    final = jnp.take_along_axis(hidden, last[..., None, None], axis=2)[:, :, 0]
+    rows = model.output_table()[choices]
+    return jnp.einsum("pnm,cm->pnc", final, rows, preferred_element_type=jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _answer_logprobs(graph: nnx.GraphDef, state: nnx.State, *arrays: Array) -> Array:
+    return answer_logprobs(nnx.merge(graph, state), *arrays)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _choice_logits(graph: nnx.GraphDef, state: nnx.State, *arrays: Array) -> Array:
+    return choice_logits(nnx.merge(graph, state), *arrays)
+
+
+def score(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[Sequence[int]]],
+    *,
+    sequences_at_once: int = 256,
+) -> list[list[Float[np.ndarray, " L"]]]:
+    """Teacher-forced per-token log-probabilities (nats) of answers under a model.
+
+    **Arguments:**
+
+    - `prompts`: token ids of P prompts.
+    - `answers`: for each prompt the token ids of its N answers, the same N for all.
+    - `sequences_at_once`: bounds the memory; answers of several prompts share a batch.
+
+    **Returns:** for each prompt and answer an array as long as the answer.
+    """
+    graph, state = nnx.split(model)
+    values = np.concatenate(
+        [
+            np.asarray(_answer_logprobs(graph, state, *arrays))[:kept]
+            for arrays, kept in _batches(prompts, answers, sequences_at_once)
+        ]
+    )
+    return [
+        [row[: len(answer)] for row, answer in zip(rows, group, strict=True)]
+        for rows, group in zip(values, answers, strict=True)
+    ]
+
+
+def score_choices(
+    model: Transformer,
+    prefixes: Sequence[Sequence[int]],
+    suffixes: Sequence[Sequence[Sequence[int]]],
+    choices: Sequence[int],
+    *,
+    sequences_at_once: int = 256,
+) -> Float[np.ndarray, "P N C"]:
+    """Logits of the token ids `choices` after each of the N suffixes of each of P prefixes.
+
+    A verifier's question: the candidates of one prompt share its prefix, and of the
+    vocabulary only the possible verdicts are computed.
+    """
+    graph, state = nnx.split(model)
+    ids = np.asarray(choices, np.int32)
+    return np.concatenate(
+        [
+            np.asarray(_choice_logits(graph, state, *arrays, ids))[:kept]
+            for arrays, kept in _batches(prefixes, suffixes, sequences_at_once)
+        ]
+    )
+
+
+def _batches(
+    prefixes: Sequence[Sequence[int]],
+    suffixes: Sequence[Sequence[Sequence[int]]],
+    sequences_at_once: int,
+) -> Iterator[tuple[tuple[np.ndarray, ...], int]]:
+    """Rectangular batches of one shape, each with the number of its rows that count."""
+    n = len(suffixes[0])
+    width = bucketed(max(len(prefix) for prefix in prefixes))
+    length = bucketed(max(len(suffix) for group in suffixes for suffix in group))
+    at_once = max(1, min(len(prefixes), sequences_at_once // n))
+    for rows in chunks(len(prefixes), at_once):
+        left = pad_left([prefixes[i] for i in rows], width)
+        right = pad_right([suffix for i in rows for suffix in suffixes[i]], length)
+        shaped = (array.reshape(at_once, n, length) for array in right)
+        yield (*left, *shaped), len(np.unique(rows))

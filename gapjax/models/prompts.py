@@ -1,0 +1,50 @@
+"""From text to token ids: the special-token rules, in one place.
+
+A tokenizer with a chat template gets the prompt as a user's message, followed by the
+header of the assistant's turn; the template writes all special tokens itself. Without
+one the text is encoded as it stands, with the special tokens the tokenizer adds to
+any text (Llama 2's `<s>`, for example).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+# Splits a rendered template in two; no tokenizer or template treats it specially.
+_HOLE = "\x00"
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Token ids of a prompt, ready to be continued by the answer."""
+    if tokenizer.chat_template is None:
+        return tokenizer.encode(text)
+    return tokenizer.encode(_as_chat(tokenizer, text), add_special_tokens=False)
+
+
+def encode_around(
+    tokenizer: PreTrainedTokenizerFast, before: str, after: str
+) -> tuple[list[int], list[int]]:
+    """Token ids of a prompt with a hole for given tokens: those before it, those after.
+
+    Lets a verifier quote an answer as the very tokens that were sampled.
+    """
+    if tokenizer.chat_template is None:
+        return tokenizer.encode(before), tokenizer.encode(after, add_special_tokens=False)
+    left, right = _as_chat(tokenizer, before + _HOLE + after).split(_HOLE)
+    return (
+        tokenizer.encode(left, add_special_tokens=False),
+        tokenizer.encode(right, add_special_tokens=False),
+    )
+
+
+def stop_tokens(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The token ids that end an answer: the end of the turn."""
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+
+
+def _as_chat(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
+    message = {"role": "user", "content": text}
+    return tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)

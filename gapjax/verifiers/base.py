@@ -1,0 +1,23 @@
+"""What a verifier is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from gapjax.generation import Samples
+from gapjax.models import LoadedModel
+from gapjax.tasks import Problem
+
+
+class Verifier(Protocol):
+    """Scores candidates. It never sees the reference answer when it is the model itself."""
+
+    def __call__(
+        self, loaded: LoadedModel, problems: Sequence[Problem], samples: Samples
+    ) -> Float[np.ndarray, "P N"]:
+        """Scores in [0, 1], one for each of the N candidates of each of the P problems."""
+        ...
