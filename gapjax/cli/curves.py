@@ -1,0 +1,101 @@
+"""`gapjax fit`: commands that read trajectory tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gapjax.cli.output import add_common_arguments, output_folder, refuse_existing
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> None:
+    """Register the commands of this module."""
+    parser = commands.add_parser(
+        "fit",
+        help="posterior of the capability limit",
+        description="Fit a law to measured trajectories: where are solver and verifier heading?",
+    )
+    _add_table_arguments(parser)
+    parser.add_argument("--law", default="exponential", help="law to fit (default exponential)")
+    parser.add_argument("--method", choices=("nuts", "map"), default="nuts", help="default nuts")
+    parser.add_argument("--chains", type=int, default=4, metavar="N", help="default 4")
+    parser.add_argument("--draws", type=int, default=1000, metavar="N", help="default 1000 a chain")
+    add_common_arguments(parser)
+    parser.set_defaults(run=_fit)
+
+
+def _add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="trajectory table")
+    parser.add_argument(
+        "--solver-column", default="solver_uncertainty", metavar="NAME", help="column of U_s"
+    )
+    parser.add_argument(
+        "--verifier-column", default="verifier_uncertainty", metavar="NAME", help="column of U_v"
+    )
+    parser.add_argument(
+        "--group-by",
+        type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
+        metavar="NAME[,NAME]",
+        help="label columns (default: every text column, and seed)",
+    )
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    refuse_existing(arguments.out, overwrite=arguments.overwrite)
+    from gapjax import trajectories
+    from gapjax.posterior import fit
+    from gapjax.posterior.families import family_named
+
+    family_named(arguments.law)  # complain before the compiler starts
+    curves = trajectories.read(
+        arguments.files,
+        solver_column=arguments.solver_column,
+        verifier_column=arguments.verifier_column,
+        group_by=arguments.group_by,
+    )
+    with output_folder(arguments.out, overwrite=arguments.overwrite) as folder:
+        with _progress(f"fitting {len(curves)} curve(s)", quiet=arguments.quiet) as progress:
+            result = fit(
+                curves,
+                arguments.law,
+                method=arguments.method,
+                seed=arguments.seed,
+                chains=arguments.chains,
+                draws=arguments.draws,
+                progress=progress,
+            )
+        result.save(folder)
+    if not arguments.quiet:
+        for curve in result:
+            limit = curve.limit["solver"]
+            print(
+                f"{curve.curve.name}: solver limit {limit['q50']:.4g} nats "
+                f"[{limit['q05']:.4g}, {limit['q95']:.4g}]; {curve.reason}"
+            )
+        print(f"wrote {arguments.out}")
+
+
+@contextmanager
+def _progress(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on a terminal, a few plain lines elsewhere, nothing when quiet."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task(title, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    else:
+        print(f"{title} ...", file=sys.stderr, flush=True)
+
+        def report(done: int, total: int) -> None:
+            # A line for each quarter that was completed.
+            if done * 4 // total > (done - 1) * 4 // total:
+                print(f"{title}: {100 * done // total}%", file=sys.stderr, flush=True)
+
+        yield report

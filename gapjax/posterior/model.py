@@ -1,0 +1,132 @@
+"""The NumPyro model: priors, law and noise.
+
+All uncertainties are in units of the curve's scale (a robust `U_s(0)`), so one set of
+priors serves per-token and total uncertainties alike:
+
+    U_s0 ~ LogNormal(0, 0.5)      U_v0 ~ LogNormal(log 0.5, 1)     U_s∞ ~ HalfNormal(1)
+    γ ~ LogNormal(log 0.5, 1) per epoch      w ~ Uniform(0, 1)   (ρ as a share of its range)
+    σ ~ LogNormal(log 0.02, 1.5)
+
+None of them mentions how long the curve is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from gapjax.dynamics.laws import AbstractLaw
+from gapjax.posterior.coordinates import BASE_COORDINATES, Numbers, to_numbers
+from gapjax.posterior.families import Family
+from gapjax.posterior.observations import Observations
+
+# Measurements have finite precision: without a floor a noise-free curve has no posterior.
+_NOISE_FLOOR = 1e-5
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How the measured pair `(U_s, U_v)` scatters around the law.
+
+    - `correlated`: one scale for each series and a correlation between them.  The default
+      is one scale for both and no correlation: its maximum likelihood is the least-squares
+      fit of the paper.  (Where the law is only roughly right, free scales let the better
+      series explain away the other, and on the published curves the fit then sits on one
+      series alone.)
+    - `degrees_of_freedom`: of a Student-t, for curves with outliers; `None` is Gaussian.
+    """
+
+    correlated: bool = False
+    degrees_of_freedom: float | None = None
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        return ("log_noise", "log_verifier_noise", "atanh_correlation")[
+            : 3 if self.correlated else 1
+        ]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A family of laws together with a kind of noise."""
+
+    family: Family
+    noise: Noise = Noise()
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Names of the coordinates in which the posterior is sampled."""
+        return (*BASE_COORDINATES, *self.family.coordinates, *self.noise.coordinates)
+
+    def split(
+        self, x: Float[Array, " coordinates"]
+    ) -> tuple[Float[Array, 5], Float[Array, " shape"], Float[Array, " noise"]]:
+        """The coordinates of the numbers, of the law's shape, and of the noise."""
+        n = len(BASE_COORDINATES)
+        m = n + len(self.family.coordinates)
+        return x[:n], x[n:m], x[m:]
+
+    def law(
+        self, x: Float[Array, " coordinates"], span: Float[Array, ""]
+    ) -> tuple[AbstractLaw, Numbers, Float[Array, ""]]:
+        """The law at coordinates `x`, its numbers, and the log-Jacobian of the latter."""
+        base, shape, _ = self.split(x)
+        numbers, log_det = to_numbers(base, lambda log_r: self.family.rate_of(log_r, span, shape))
+        return self.family.build(numbers, shape), numbers, log_det
+
+    def noise_scale(self, x: Float[Array, " coordinates"]) -> Float[Array, "2 2"]:
+        """The lower Cholesky factor of the noise of the pair."""
+        _, _, noise = self.split(x)
+        if not self.noise.correlated:
+            return (jnp.exp(noise[0]) + _NOISE_FLOOR) * jnp.eye(2)
+        first, second = jnp.exp(noise[:2]) + _NOISE_FLOOR
+        c = jnp.tanh(noise[2])
+        return jnp.array([[first, 0.0], [second * c, second * jnp.sqrt(1 - c**2)]])
+
+    def prior(self, x: Float[Array, " coordinates"], numbers: Numbers) -> Float[Array, ""]:
+        """Log-density of the priors on the numbers, the law's shape and the noise."""
+        _, shape, noise = self.split(x)
+        log_prior = (
+            dist.LogNormal(0.0, 0.5).log_prob(numbers.solver0)
+            + dist.LogNormal(jnp.log(0.5), 1.0).log_prob(numbers.verifier0)
+            + dist.HalfNormal(1.0).log_prob(numbers.solver_limit)
+            + dist.LogNormal(jnp.log(0.5), 1.0).log_prob(numbers.rate)
+            + self.family.log_prior(shape)
+            + dist.Normal(jnp.log(0.02), 1.5).log_prob(noise[0])
+        )
+        if self.noise.correlated:
+            # The two scales are alike within a factor of e; the correlation is near uniform.
+            log_prior += dist.Normal(noise[0], 1.0).log_prob(noise[1])
+            log_prior += dist.Normal(0.0, 1.0).log_prob(noise[2])
+        return log_prior
+
+    def __call__(self, observed: Observations, centre: Any, root: Any) -> None:
+        """The model as NumPyro runs it, in coordinates `x = centre + root @ position`.
+
+        `centre` and `root` are the least-squares fit and its covariance root: they only
+        give the sampler a round target, the posterior does not depend on them.
+        """
+        size = len(self.coordinates)
+        position = numpyro.sample(
+            "position", dist.ImproperUniform(dist.constraints.real_vector, (), (size,))
+        )
+        x = numpyro.deterministic("x", centre + root @ position)
+        law, numbers, log_det = self.law(x, observed.span)
+        numpyro.factor("prior", self.prior(x, numbers) + log_det)
+        mean = jnp.stack([law.solver(observed.times), law.verifier(observed.times)], axis=-1)
+        likelihood = self.likelihood(mean, self.noise_scale(x))
+        numpyro.sample("pair", likelihood.mask(observed.mask), obs=observed.pair)
+
+    def likelihood(
+        self, mean: Float[Array, "*batch 2"], scale: Float[Array, "2 2"]
+    ) -> dist.Distribution:
+        """The distribution of the measured pair around `mean`."""
+        df = self.noise.degrees_of_freedom
+        if df is not None:
+            return dist.MultivariateStudentT(df, mean, scale)
+        return dist.MultivariateNormal(mean, scale_tril=scale)

@@ -1,0 +1,271 @@
+"""What `fit` returns: one `CurveFit` a curve, and the `Fit` that holds them all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from gapjax import __version__
+from gapjax.dynamics.precision import float64_on_cpu
+from gapjax.errors import UserError
+from gapjax.posterior.draws import paths
+from gapjax.posterior.model import Model
+from gapjax.posterior.verdict import Diagnostics, Verdict
+from gapjax.trajectories import Curve
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+SERIES = ("solver", "verifier", "gap")
+_FAN_DRAWS = 500
+
+
+class Quantiles(TypedDict):
+    """A posterior in seven numbers."""
+
+    mean: float
+    sd: float
+    q05: float
+    q25: float
+    q50: float
+    q75: float
+    q95: float
+
+
+def quantiles(draws: Float[np.ndarray, ...]) -> Quantiles:
+    """Mean, standard deviation and quantiles of `draws`."""
+    q05, q25, q50, q75, q95 = np.quantile(draws, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist()
+    mean, sd = float(np.mean(draws)), float(np.std(draws))
+    return {"mean": mean, "sd": sd, "q05": q05, "q25": q25, "q50": q50, "q75": q75, "q95": q95}
+
+
+@dataclass(frozen=True, eq=False)
+class CurveFit:
+    """The posterior of one curve; all uncertainties in nats.
+
+    - `x`: draws in the sampler's coordinates, `(chains, draws, coordinates)`.
+    - `scale`: the curve's unit in nats.
+    - `numbers`: draws of `solver0`, `verifier0`, `rate` (per epoch), `rho`, `solver_limit`,
+      `verifier_limit`, `gap_limit`, the noise, and the law's shape, `(chains, draws)`.
+    - `mean`: draws of `(U_s, U_v)` at the checkpoints, `(chains, draws, time, 2)`.
+    - `log_likelihood`: of each checkpoint, `(chains, draws, time)`.
+    - `replicated`: replicated measurements, `(some draws, time, 2)`.
+    - `sample_stats`: what the sampler recorded, under ArviZ's names.
+    - `failures`: why the fit did not converge; empty if it did.
+    """
+
+    curve: Curve
+    model: Model
+    x: Float[np.ndarray, "chains draws coordinates"]
+    scale: float
+    numbers: Mapping[str, Float[np.ndarray, "chains draws"]]
+    mean: Float[np.ndarray, "chains draws time 2"]
+    log_likelihood: Float[np.ndarray, "chains draws time"]
+    replicated: Float[np.ndarray, "some time 2"]
+    sample_stats: Mapping[str, np.ndarray]
+    diagnostics: Diagnostics
+    failures: tuple[str, ...]
+    verdict: Verdict
+
+    @property
+    def converged(self) -> bool:
+        """Whether the convergence gate was passed."""
+        return not self.failures
+
+    @property
+    def identified(self) -> bool:
+        """Whether the curve tells its limit; `reason` says why (not)."""
+        return self.verdict.identified
+
+    @property
+    def reason(self) -> str:
+        return self.verdict.reason
+
+    @property
+    def limit(self) -> dict[str, Quantiles]:
+        """Posterior of the limits of solver, verifier and gap (nats)."""
+        return {series: quantiles(self.numbers[f"{series}_limit"]) for series in SERIES}
+
+    @property
+    def rate(self) -> Quantiles:
+        """Posterior of `γ`, per epoch."""
+        return quantiles(self.numbers["rate"])
+
+    @property
+    def rho(self) -> Quantiles:
+        """Posterior of `ρ = β/α`."""
+        return quantiles(self.numbers["rho"])
+
+    @cached_property
+    def r_squared(self) -> dict[str, float | None]:
+        """Share of each series' variance that the posterior-median curve explains."""
+        flat = self.mean.reshape(-1, *self.mean.shape[2:])
+        fitted = {
+            "solver": np.median(flat[..., 0], axis=0),
+            "verifier": np.median(flat[..., 1], axis=0),
+            "gap": np.median(flat[..., 0] - flat[..., 1], axis=0),
+        }
+        measured = measurements(self.curve)
+        return {series: _r_squared(measured[series], fitted[series]) for series in SERIES}
+
+    def paths(
+        self, epochs: Float[np.ndarray, " time"]
+    ) -> dict[str, Float[np.ndarray, "draws time"]]:
+        """Draws of each series' noise-free curve at `epochs` (nats)."""
+        flat = self.x.reshape(-1, self.x.shape[-1])
+        chosen = flat[np.linspace(0, len(flat) - 1, _FAN_DRAWS).round().astype(int)]
+        first, last = self.curve.epochs[[0, -1]]
+        with float64_on_cpu():
+            pair = np.asarray(paths(self.model, last - first, chosen, epochs - first)) * self.scale
+        return {
+            "solver": pair[..., 0],
+            "verifier": pair[..., 1],
+            "gap": pair[..., 0] - pair[..., 1],
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """This curve's entry of `summary.json`."""
+        return {
+            "labels": dict(self.curve.labels),
+            "n_checkpoints": len(self.curve.epochs),
+            "limit": self.limit,
+            "rate": self.rate,
+            "rho": self.rho,
+            "r_squared": self.r_squared,
+            "identified": self.identified,
+            "reason": self.reason,
+            "converged": self.converged,
+            "diagnostics": asdict(self.diagnostics),
+        }
+
+    def plot_trajectory(self) -> Figure:
+        """Measurements, posterior fan, and the limits with their intervals."""
+        from gapjax.posterior.plots import trajectory_figure
+
+        return trajectory_figure(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit(Sequence[CurveFit]):
+    """The posteriors of all curves of one call; `fit[i]` is that of curve `i`."""
+
+    curves: tuple[CurveFit, ...]
+    law: str
+    method: str
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.curves)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.curves[index]
+
+    def __iter__(self) -> Iterator[CurveFit]:
+        return iter(self.curves)
+
+    @property
+    def converged(self) -> bool:
+        """Whether every curve's chains passed the gate."""
+        return all(curve.converged for curve in self.curves)
+
+    @property
+    def identified(self) -> bool:
+        """Whether every curve tells its limit."""
+        return all(curve.identified for curve in self.curves)
+
+    @property
+    def reason(self) -> str:
+        """Why the limits are identified or not, one line a curve."""
+        if len(self.curves) == 1:
+            return self.curves[0].reason
+        return "\n".join(f"{c.curve.name}: {c.reason}" for c in self.curves)
+
+    @property
+    def limit(self) -> pd.DataFrame:
+        """Posterior of the limits (nats): one row for each curve and series."""
+        rows = [
+            {"curve": c.curve.name, "series": series, **c.limit[series]}
+            for c in self.curves
+            for series in SERIES
+        ]
+        return pd.DataFrame(rows).set_index(["curve", "series"])
+
+    def summary(self) -> pd.DataFrame:
+        """One row a curve: limits and rate with 90% intervals, fit, verdict."""
+        rows = []
+        for c in self.curves:
+            row: dict[str, object] = {"curve": c.curve.name}
+            for series, q in c.limit.items():
+                row[f"{series} limit (nats)"] = _interval(q)
+            row["rate (1/epoch)"] = _interval(c.rate)
+            row["rho"] = _interval(c.rho)
+            for series in SERIES:
+                row[f"R² {series}"] = c.r_squared[series]
+            row["converged"] = c.converged
+            row["identified"] = c.identified
+            row["reason"] = c.reason
+            rows.append(row)
+        return pd.DataFrame(rows).set_index("curve")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of `summary.json`."""
+        return {
+            "gapjax": __version__,
+            "seed": self.seed,
+            "law": self.law,
+            "curves": [curve.to_dict() for curve in self.curves],
+        }
+
+    def to_datatree(self) -> xarray.DataTree:
+        """Everything as an ArviZ `DataTree`; see `gapjax.posterior.datatree`."""
+        from gapjax.posterior.datatree import to_datatree
+
+        return to_datatree(self)
+
+    def plot_trajectory(self, index: int = 0) -> Figure:
+        """Picture of one curve: measurements, posterior fan, limits with intervals."""
+        return self.curves[index].plot_trajectory()
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write `summary.json`, `posterior.nc` and `plots/` into `directory`.
+
+        **Raises:** `UserError` if the folder cannot be written.
+        """
+        directory = Path(directory)
+        try:
+            plots = directory / "plots"
+            plots.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+            (directory / "summary.json").write_text(text + "\n", encoding="utf-8")
+            self.to_datatree().to_netcdf(directory / "posterior.nc", engine="h5netcdf")
+            for number, curve in enumerate(self.curves, start=1):
+                suffix = f"-{number}" if len(self.curves) > 1 else ""
+                curve.plot_trajectory().savefig(plots / f"trajectory{suffix}.png", dpi=150)
+        except OSError as error:
+            raise UserError(f"cannot be written ({error.strerror})", where=directory) from error
+
+
+def measurements(curve: Curve) -> dict[str, Float[np.ndarray, " time"]]:
+    """The three measured series of `curve` (nats)."""
+    return {"solver": curve.solver, "verifier": curve.verifier, "gap": curve.gap}
+
+
+def _interval(q: Quantiles) -> str:
+    return f"{q['q50']:.3g} [{q['q05']:.3g}, {q['q95']:.3g}]"
+
+
+def _r_squared(
+    measured: Float[np.ndarray, " time"], fitted: Float[np.ndarray, " time"]
+) -> float | None:
+    total = float(np.sum((measured - measured.mean()) ** 2))
+    return 1 - float(np.sum((measured - fitted) ** 2)) / total if total > 0 else None

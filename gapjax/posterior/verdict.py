@@ -1,0 +1,128 @@
+"""Whether a posterior may be believed, and whether the curve tells its limit at all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from arviz_stats.base import array_stats
+from jaxtyping import Float
+
+# With 10 checkpoints the limit's standard error is 28, 7, 2 and 1 times the noise when the
+# curve covers 0.5, 1, 2 and 3 time constants; below 1.6 it is an extrapolation.
+TIME_CONSTANTS = 1.6
+_CONFIDENCE = 0.9
+_CONTRADICTED = 0.01
+_FAR_AWAY = 20.0  # in lengths of the curve
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """The sampler's own account; the gate is R̂ < 1.01, ESS > 400, E-BFMI > 0.3, no divergences.
+
+    Fields are `None` where nothing was sampled (`method="map"`).
+    """
+
+    r_hat_max: float | None = None
+    ess_bulk_min: float | None = None
+    ess_tail_min: float | None = None
+    divergences: int | None = None
+    e_bfmi_min: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        x: Float[np.ndarray, "chains draws coordinates"],
+        energy: Float[np.ndarray, "chains draws"],
+        diverging: np.ndarray,
+    ) -> Diagnostics:
+        """Diagnostics over all sampled coordinates of one curve."""
+        by_coordinate = np.moveaxis(x, -1, 0)
+        return cls(
+            r_hat_max=float(np.max(array_stats.rhat(by_coordinate))),
+            ess_bulk_min=float(np.min(array_stats.ess(by_coordinate, method="bulk"))),
+            ess_tail_min=float(np.min(array_stats.ess(by_coordinate, method="tail", prob=0.9))),
+            divergences=int(diverging.sum()),
+            e_bfmi_min=float(np.min(array_stats.bfmi(energy))),
+        )
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What fails the gate, in words; empty if the chains may be believed."""
+        if (
+            self.r_hat_max is None
+            or self.ess_bulk_min is None
+            or self.ess_tail_min is None
+            or self.e_bfmi_min is None
+        ):
+            return ()
+        ess = min(self.ess_bulk_min, self.ess_tail_min)
+        checks = (
+            (self.r_hat_max < 1.01, f"R-hat is {self.r_hat_max:.3f}"),
+            (ess > 400, f"effective sample size is {ess:.0f}"),
+            (self.e_bfmi_min > 0.3, f"E-BFMI is {self.e_bfmi_min:.2f}"),
+            (self.divergences == 0, f"{self.divergences} transitions diverged"),
+        )
+        return tuple(text for passed, text in checks if not passed)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the limit is identified, and why (not)."""
+
+    identified: bool
+    reason: str
+
+
+def judge(
+    *,
+    law: str,
+    rate: Float[np.ndarray, " draws"],
+    first_epoch: float,
+    last_epoch: float,
+    pattern: Float[np.ndarray, " draws"],
+    pattern_by_chance: Float[np.ndarray, " draws"],
+    failures: tuple[str, ...],
+) -> Verdict:
+    """Say whether one curve identifies its limit.
+
+    **Arguments:**
+
+    - `rate`: posterior draws of `γ` (per epoch).
+    - `pattern`, `pattern_by_chance`: sign agreement of neighbouring residuals and that of
+      replicated noise, draw by draw (a posterior predictive check of the law).
+    - `failures`: of the convergence gate.
+    """
+    if failures:
+        return Verdict(False, f"the sampler did not converge: {'; '.join(failures)}")
+    span = last_epoch - first_epoch
+    covered = float(np.mean(rate * span > TIME_CONSTANTS))
+    low, middle, high = np.quantile(rate * span, [0.05, 0.5, 0.95])
+    constants = f"{middle:.1f} time constants (90% interval {low:.1f} to {high:.1f})"
+    if covered <= _CONFIDENCE:
+        slow = float(np.quantile(rate, 1 - _CONFIDENCE))
+        needed = first_epoch + TIME_CONSTANTS / slow
+        advice = (
+            f"train at least to epoch {math.ceil(needed)}"
+            if needed - first_epoch < _FAR_AWAY * span
+            else f"no limit is in sight within {_FAR_AWAY:.0f} times the training so far"
+        )
+        return Verdict(
+            False,
+            f"not identified, {advice}: the curve covers {constants}, "
+            f"P(more than {TIME_CONSTANTS}) = {covered:.2f} is below {_CONFIDENCE}",
+        )
+    chance = float(np.mean(pattern_by_chance >= pattern))
+    if chance < _CONTRADICTED:
+        return Verdict(
+            False,
+            f"not identified: the {law} law does not describe this curve, its residuals "
+            f"follow a pattern ({(1 + np.median(pattern)) / 2:.0%} of neighbours lie on the same "
+            f"side, predictive p {_p_value(chance)}), so the interval of its limit is too narrow",
+        )
+    return Verdict(True, f"identified: the curve covers {constants}")
+
+
+def _p_value(p: float) -> str:
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
