@@ -15,7 +15,7 @@ from gapjax.errors import UserError
 # Each module has `add_parsers(commands)`, which registers its commands with
 # `parser.set_defaults(run=...)`.  Heavy imports belong inside the `run` functions,
 # so that `gapjax --help` answers at once.
-_COMMAND_MODULES = ("gapjax.cli.curves",)
+_COMMAND_MODULES = ("gapjax.cli.curves", "gapjax.cli.training")
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -46,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     standard error).  A defect of ours raises, which Python reports with status 1.
     """
     try:
-        arguments = _build_parser().parse_args(argv)
+        parser = _build_parser()
+        arguments, arguments.overrides = parser.parse_known_args(argv)
+        if arguments.overrides and not getattr(arguments, "takes_overrides", False):
+            parser.error(f"unrecognized arguments: {' '.join(arguments.overrides)}")
         arguments.run(arguments)
     except UserError as error:
         print(f"gapjax: {error}", file=sys.stderr)

@@ -1,0 +1,177 @@
+"""`gapjax train` and `gapjax demo`: run the loop, write its files, fit the posterior."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gapjax.cli.output import add_common_arguments, refuse_existing
+from gapjax.errors import UserError
+
+if TYPE_CHECKING:
+    from gapjax.selfimprove import Measured, Recipe
+    from gapjax.selfimprove.run_folder import RunFolder
+
+_RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> None:
+    """Register the commands of this module."""
+    train = commands.add_parser(
+        "train",
+        help="the self-improvement loop",
+        description="Improve a model on its own verified answers. Every field of the recipe can "
+        "be overridden, as in `--train.learning_rate 1e-5`.",
+    )
+    train.add_argument(
+        "recipe", metavar="RECIPE.yaml", help=f"or one of {', '.join(bundled_recipes())}"
+    )
+    train.add_argument(
+        "--print-recipe", action="store_true", help="print the resolved recipe and stop"
+    )
+    demo = commands.add_parser(
+        "demo",
+        help="a run of a few minutes on the embedded model",
+        description="Train the embedded 0.1M-parameter model on its own answers, fit the "
+        "posterior of its capability limit, draw the pictures.",
+    )
+    demo.set_defaults(recipe="adder", print_recipe=False)
+    for parser in (train, demo):
+        add_common_arguments(parser)
+        parser.set_defaults(run=_train, takes_overrides=True, seed=None)
+        # Printing a recipe needs no folder.
+        next(a for a in parser._actions if a.dest == "out").required = parser is demo
+
+
+def bundled_recipes() -> list[str]:
+    """Names of the recipes that come with gapjax."""
+    return sorted(path.stem for path in _RECIPES.glob("*.yaml"))
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from gapjax.selfimprove.recipe import read_recipe, recipe_to_yaml
+
+    path = Path(arguments.recipe)
+    if not path.exists() and arguments.recipe in bundled_recipes():
+        path = _RECIPES / f"{arguments.recipe}.yaml"
+    recipe = read_recipe(path, _overrides(arguments.overrides))
+    if arguments.seed is not None:
+        recipe = dataclasses.replace(recipe, seed=arguments.seed)
+    if arguments.print_recipe:
+        print(recipe_to_yaml(recipe), end="")
+        return
+    if arguments.out is None:
+        raise UserError("--out DIR is required", hint="see `gapjax train --help`")
+    refuse_existing(arguments.out, overwrite=arguments.overwrite)
+    _run(recipe, path.stem, arguments.out, quiet=arguments.quiet)
+
+
+def _overrides(extra: Sequence[str]) -> dict[str, str]:
+    """`["--train.epochs", "3", "--model=adder"]` as a table of dotted names."""
+    overrides = {}
+    remaining = list(extra)
+    while remaining:
+        name, equals, value = remaining.pop(0).partition("=")
+        if not name.startswith("--"):
+            raise UserError(f"unrecognized argument {name!r}", hint="see `gapjax train --help`")
+        if not equals:
+            if not remaining:
+                raise UserError(f"{name} needs a value")
+            value = remaining.pop(0)
+        overrides[name[2:]] = value
+    return overrides
+
+
+def _run(recipe: Recipe, name: str, out: Path, *, quiet: bool) -> None:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from gapjax import models
+    from gapjax.selfimprove import Measured, Selected, Trained, self_improve
+    from gapjax.selfimprove.rounds import make_splits
+    from gapjax.selfimprove.run_folder import RunFolder
+
+    # Whatever can be wrong with the recipe is found before an old run is replaced.
+    make_splits(recipe)
+    loaded = models.load(recipe.model, dtype=recipe.dtype)
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    folder = RunFolder(out, recipe, name=name)
+    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+    with progress:
+        task = progress.add_task(
+            "epoch 0", total=recipe.train.rounds * recipe.train.epochs_per_round
+        )
+        for event in self_improve(loaded, recipe):
+            folder.write(event)
+            match event:
+                case Measured():
+                    last = event
+                    console.print(_line(event))
+                case Selected():
+                    console.print(
+                        f"round {event.round}: learns from {event.learned} answers, "
+                        f"{event.metrics['verifier_accuracy']:.0%} of them right "
+                        f"({event.seconds:.0f} s)"
+                    )
+                case Trained():
+                    progress.update(
+                        task, completed=event.epoch, description=f"loss {event.loss:.3f}"
+                    )
+    folder.export(last.model)
+    _conclude(folder, recipe, out, name, console.print)
+
+
+def _line(event: Measured) -> str:
+    m = event.metrics
+    return (
+        f"epoch {event.epoch:5.2f}: U_s {m['solver_uncertainty']:.3f}  "
+        f"U_v {m['verifier_uncertainty']:.3f}  gap {m['gap']:.3f} nats   "
+        f"solver {m['solver_accuracy']:.1%}  best-of-N {m['verifier_accuracy']:.1%}  "
+        f"cut off {m['solver_cut_off']:.0%}  ({event.seconds:.0f} s)"
+    )
+
+
+def _conclude(
+    folder: RunFolder, recipe: Recipe, out: Path, name: str, say: Callable[[str], None]
+) -> None:
+    """Posterior and pictures."""
+    from gapjax.posterior import fit
+    from gapjax.report.figures import progress_figure
+    from gapjax.trajectories import MIN_CHECKPOINTS
+
+    trajectory = folder.trajectory
+    plots = out / "plots"
+    plots.mkdir()
+    progress_figure(trajectory, title=name).savefig(plots / "progress.png", dpi=150)
+    if len(trajectory) < MIN_CHECKPOINTS:
+        say(f"no posterior: {len(trajectory)} checkpoints, {MIN_CHECKPOINTS} are needed")
+    else:
+        say("fitting the posterior of the capability limit ...")
+        result = fit(trajectory, seed=recipe.seed, group_by=["recipe", "seed"])
+        result.save(out / "posterior")
+        limit = result[0].limit["solver"]
+        say(
+            f"solver limit {limit['q50']:.3g} nats [{limit['q05']:.3g}, {limit['q95']:.3g}]; "
+            f"{result.reason}"
+        )
+    say(f"wrote {out}")

@@ -1,0 +1,1 @@
+"""Recipes that come with gapjax, and the making of its embedded model."""

@@ -1,0 +1,120 @@
+"""Sampled, graded and verified answers of a set of problems: one phase of a round."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key
+
+from gapjax.errors import UserError
+from gapjax.generation import Samples, sample
+from gapjax.models import LoadedModel
+from gapjax.models.prompts import encode_prompt, stop_tokens
+from gapjax.selfimprove.recipe import Recipe
+from gapjax.selfimprove.select import Selection, best_of_n
+from gapjax.tasks import Problem
+from gapjax.verifiers import Likelihood, TrueFalse, Verifier, grade
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """N answers of each of P problems with everything that is known about them."""
+
+    problems: tuple[Problem, ...]
+    prompts: tuple[list[int], ...]  # token ids
+    samples: Samples
+    texts: tuple[tuple[str, ...], ...]
+    correct: Bool[np.ndarray, "P N"]  # ground truth: for measurement, never for selection
+    scores: Float[np.ndarray, "P N"]  # the verifier's
+    selection: Selection
+
+    @functools.cached_property
+    def uncertainties(self) -> Float[np.ndarray, "P N"]:
+        """Total negative log-likelihoods (nats)."""
+        return -np.asarray(self.samples.logprobs, np.float64).sum(axis=-1)
+
+    def chosen(self, values: np.ndarray) -> np.ndarray:
+        """`values[p, n]` of the selected candidates."""
+        return values[np.arange(len(self.problems)), self.selection.index]
+
+    def records(self) -> list[dict[str, Any]]:
+        """One JSON-able row a problem: every candidate, and which was chosen and why."""
+        return [self._record(p) for p in range(len(self.problems))]
+
+    def _record(self, p: int) -> dict[str, Any]:
+        problem = self.problems[p]
+        fell_back = bool(self.selection.fell_back[p])
+        candidates = [
+            {
+                "text": text,
+                "tokens": self.samples.answer(p, n),
+                "logprob": round(-float(self.uncertainties[p, n]), 6),
+                "length": int(self.samples.lengths[p, n]),
+                "finished": bool(self.samples.finished[p, n]),
+                "score": round(float(self.scores[p, n]), 6),
+                "correct": bool(self.correct[p, n]),
+            }
+            for n, text in enumerate(self.texts[p])
+        ]
+        return {
+            "prompt": problem.prompt,
+            "answer": problem.answer,
+            "chosen": int(self.selection.index[p]),
+            "reason": "least uncertainty a token"
+            + (", no candidate passed" if fell_back else " of those that passed"),
+            "fell_back": fell_back,
+            "candidates": candidates,
+        }
+
+
+def make_candidates(
+    loaded: LoadedModel, problems: Sequence[Problem], recipe: Recipe, key: Key[Array, ""]
+) -> Candidates:
+    """Sample N answers of each problem, grade them, verify them and choose the best.
+
+    **Raises:** `UserError` if the model has no tokenizer, or a prompt does not fit.
+    """
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        raise UserError("the model has no tokenizer", where=recipe.model)
+    config = recipe.sampling
+    prompts = tuple(encode_prompt(tokenizer, problem.prompt) for problem in problems)
+    samples = sample(
+        loaded.model,
+        prompts,
+        key=key,
+        n=config.n,
+        max_new_tokens=config.max_new_tokens,
+        stop=stop_tokens(tokenizer),
+        temperature=config.temperature,
+        sequences_at_once=config.sequences_at_once,
+    )
+    texts = tuple(
+        tuple(
+            tokenizer.decode(samples.text_tokens(p, n), skip_special_tokens=True)
+            for n in range(config.n)
+        )
+        for p in range(len(problems))
+    )
+    correct = np.asarray(
+        [
+            [grade(text, problem.answer) == "correct" for text in row]
+            for row, problem in zip(texts, problems, strict=True)
+        ]
+    )
+    scores = _verifier(recipe)(loaded, problems, samples)
+    uncertainties = -np.asarray(samples.logprobs, np.float64).sum(axis=-1)
+    selection = best_of_n(
+        scores, uncertainties, samples.lengths, threshold=recipe.verifier.threshold
+    )
+    return Candidates(tuple(problems), prompts, samples, texts, correct, scores, selection)
+
+
+def _verifier(recipe: Recipe) -> Verifier:
+    if recipe.verifier.method == "likelihood":
+        return Likelihood()
+    return TrueFalse(sequences_at_once=recipe.sampling.sequences_at_once)

@@ -1,0 +1,85 @@
+"""The numbers of one checkpoint: the gap, and what might explain it away."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.special import gammaln
+
+from gapjax.selfimprove.candidates import Candidates
+
+
+def summarise(candidates: Candidates) -> dict[str, float]:
+    """Metrics of a probe set, named as the columns of the trajectory table.
+
+    The solver's numbers are means over all N candidates of a problem: the expectation
+    of "one response per prompt" with an N-th of the sampling noise. Standard errors
+    are over problems. Uncertainties in nats, lengths in tokens.
+
+    Source: arXiv:2507.00075, definitions of solver and verifier uncertainty.
+    """
+    samples, chosen = candidates.samples, candidates.chosen
+    total, lengths = candidates.uncertainties, samples.lengths
+    solver, verifier = total.mean(axis=1), chosen(total)
+    n = total.shape[1]
+    metrics = {
+        "solver_uncertainty": solver.mean(),
+        "verifier_uncertainty": verifier.mean(),
+        "gap": (solver - verifier).mean(),
+        "solver_sem": _sem(solver),
+        "verifier_sem": _sem(verifier),
+        "gap_sem": _sem(solver - verifier),
+        "solver_uncertainty_per_token": (total / lengths).mean(),
+        "verifier_uncertainty_per_token": chosen(total / lengths).mean(),
+        "solver_tokens": lengths.mean(),
+        "verifier_tokens": chosen(lengths).mean(),
+        "solver_accuracy": candidates.correct.mean(),
+        "verifier_accuracy": chosen(candidates.correct).mean(),
+        "solver_cut_off": (~samples.finished).mean(),
+        "verifier_cut_off": chosen(~samples.finished).mean(),
+        "fallback": candidates.selection.fell_back.mean(),
+        "answer_entropy": answer_entropy(candidates.texts),
+    }
+    for k in _powers_of_two(n):
+        metrics[f"pass_at_{k}"] = pass_at_k(candidates.correct, k)
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def pass_at_k(correct: Bool[np.ndarray, "P N"], k: int) -> float:
+    """Probability that at least one of k candidates is right, mean over problems.
+
+    Unbiased from N ≥ k candidates: `1 − C(N−c, k)/C(N, k)` (arXiv:2107.03374).
+    """
+    n = correct.shape[1]
+    wrong = n - correct.sum(axis=1)
+
+    def log_choose(m: np.ndarray | int) -> np.ndarray:
+        return gammaln(np.add(m, 1)) - gammaln(np.maximum(np.subtract(m, k), 0) + 1)
+
+    ratio = np.where(wrong >= k, np.exp(log_choose(wrong) - log_choose(n)), 0.0)
+    return float((1.0 - ratio).mean())
+
+
+def answer_entropy(texts: tuple[tuple[str, ...], ...]) -> float:
+    """Entropy (nats) of the distribution of a problem's answers, mean over problems.
+
+    Plug-in estimate from N samples, so at most log N. It falls when sampling sharpens,
+    whether or not the answers get better.
+    """
+    entropies = []
+    for row in texts:
+        counts = np.fromiter(Counter(text.strip() for text in row).values(), float)
+        shares = counts / counts.sum()
+        entropies.append(-(shares * np.log(shares)).sum())
+    return float(np.mean(entropies))
+
+
+def _sem(values: Float[np.ndarray, " P"]) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _powers_of_two(n: int) -> list[int]:
+    powers = [2**i for i in range(n.bit_length()) if 2**i < n]
+    return [*powers, n]

@@ -1,0 +1,153 @@
+"""The recipe of a run: frozen, validated, read from YAML, overridable field by field."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from gapjax.errors import UserError
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TaskConfig:
+    """What to solve, and how many problems of it."""
+
+    name: Literal["arithmetic"] = "arithmetic"
+    digits: int = Field(default=1, ge=1, le=3)  # of either number
+    template: str = "What is {a} + {b}?"  # the prompt
+    train: int = Field(default=40, ge=1)  # problems to sample answers for and learn from
+    probe: int = Field(default=40, ge=2)  # held-out problems to measure on
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SamplingConfig:
+    """How candidates are sampled, for training and for measuring alike."""
+
+    n: int = Field(default=16, ge=2)  # candidates of each problem
+    max_new_tokens: int = Field(default=32, ge=1)  # longer answers are cut off
+    temperature: float = Field(default=1.0, gt=0)
+    sequences_at_once: int = Field(default=256, ge=1)  # bounds the memory
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class VerifierConfig:
+    """How candidates are scored, and which pass."""
+
+    method: Literal["likelihood", "true_false"] = "likelihood"
+    threshold: float = Field(default=0.5, ge=0, le=1)  # σ: candidates with score ≥ σ pass
+    # When nothing passes: choose among all candidates, or leave the problem out of training
+    # (measurement always falls back, so that every problem counts).
+    when_none_pass: Literal["choose_among_all", "skip"] = "choose_among_all"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class AdapterConfig:
+    """LoRA; `rank: 0` trains all weights instead."""
+
+    rank: int = Field(default=16, ge=0)
+    alpha: float = Field(default=16.0, gt=0)  # the change is scaled by alpha / rank
+    targets: str = "attention|mlp"  # regular expression on layer paths
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainConfig:
+    """Fine-tuning on the selected answers (AdamW, constant rate after the warm-up)."""
+
+    rounds: int = Field(default=1, ge=1)  # answers are sampled and selected anew each round
+    epochs_per_round: int = Field(default=10, ge=1)  # passes over the selected answers
+    measure_every: float = Field(default=0.5, gt=0)  # epochs
+    batch_size: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    warmup_steps: int = Field(default=5, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Recipe:
+    """Everything that defines a run: the same recipe and versions give the same run."""
+
+    model: str = "smollm2"  # as `gapjax.models.load` takes it
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = Field(default=0, ge=0)
+    task: TaskConfig = TaskConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    verifier: VerifierConfig = VerifierConfig()
+    adapter: AdapterConfig = AdapterConfig()
+    train: TrainConfig = TrainConfig()
+
+
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+
+
+def read_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recipe:
+    """Read a YAML recipe.
+
+    **Arguments:**
+
+    - `path`: the file; fields it does not mention have their defaults.
+    - `overrides`: dotted field names and values that replace the file's, such as
+        `{"train.learning_rate": "1e-5"}`.
+
+    **Raises:** `UserError` that names the field and the allowed values.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot be read ({reason})", where=path) from error
+    except yaml.YAMLError as error:
+        raise UserError(f"is not YAML ({error})", where=path) from error
+    if not isinstance(raw, dict):
+        raise UserError("is not a table of fields", where=path)
+    for name, value in (overrides or {}).items():
+        _override(raw, name, value)
+    return parse_recipe(raw, where=path)
+
+
+def parse_recipe(raw: Mapping[str, Any], *, where: object = None) -> Recipe:
+    """A recipe from nested dictionaries, as in YAML.
+
+    **Raises:** `UserError` that names the field and the allowed values.
+    """
+    try:
+        return _ADAPTER.validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            raise UserError(
+                f"unknown field {field}", where=where, hint=f"known: {_siblings(first['loc'])}"
+            ) from error
+        given = f", not {first['input']!r}"
+        raise UserError(f"{field}: {first['msg']}{given}", where=where) from error
+
+
+def recipe_to_yaml(recipe: Recipe) -> str:
+    """The resolved recipe, every field written out; `read_recipe` reads it back."""
+    return yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False, allow_unicode=True)
+
+
+def _override(raw: dict[str, Any], name: str, value: str) -> None:
+    *parents, last = name.split(".")
+    table = raw
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise UserError(f"--{name}: {parent} is not a table of fields")
+    table[last] = yaml.safe_load(value)
+
+
+def _siblings(location: tuple[int | str, ...]) -> str:
+    table: Any = Recipe()
+    for part in location[:-1]:
+        table = getattr(table, str(part))
+    return ", ".join(field.name for field in dataclasses.fields(table))

@@ -1,0 +1,41 @@
+"""Best-of-N: which candidate the verifier would hand in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """One candidate of each problem."""
+
+    index: Int[np.ndarray, " P"]
+    fell_back: Bool[np.ndarray, " P"]  # no candidate passed, so all of them were considered
+
+
+def best_of_n(
+    scores: Float[np.ndarray, "P N"],
+    uncertainties: Float[np.ndarray, "P N"],
+    lengths: Int[np.ndarray, "P N"],
+    *,
+    threshold: float,
+) -> Selection:
+    """The candidate with `score ≥ threshold` and the least uncertainty a token.
+
+    **Arguments:**
+
+    - `scores`: the verifier's, in [0, 1].
+    - `uncertainties`: total negative log-likelihoods (nats).
+    - `lengths`: tokens.
+    - `threshold`: σ.
+
+    Ties go to the earlier candidate. Source: arXiv:2507.00075, best-of-N verification.
+    """
+    passed = scores >= threshold
+    fell_back = ~passed.any(axis=1)
+    considered = passed | fell_back[:, None]
+    index = np.where(considered, uncertainties / lengths, np.inf).argmin(axis=1)
+    return Selection(index, fell_back)
