@@ -91,10 +91,9 @@ def _progress(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]
             task = bar.add_task(title, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
     else:
-        print(f"{title} ...", file=sys.stderr, flush=True)
 
         def report(done: int, total: int) -> None:
-            # A line for each quarter that was completed.
+            # A line at the start and for each quarter that was completed.
             if done * 4 // total > (done - 1) * 4 // total:
                 print(f"{title}: {100 * done // total}%", file=sys.stderr, flush=True)
 

@@ -29,7 +29,9 @@ class GapSystem(eqx.Module):
     beta: Scalar
     potential: AbstractPotential
 
-    def __call__(self, t: Any, state: Float[Array, 2], args: object = None) -> Float[Array, 2]:
+    def __call__(
+        self, t: Any, state: Float[Array, " pair"], args: object = None
+    ) -> Float[Array, " pair"]:
         """The time derivative of `state = (U_s, U_v)`, nats per epoch."""
         energy = self.potential(state[0] - state[1])
         return jnp.stack([-self.alpha * energy, -self.beta * energy])

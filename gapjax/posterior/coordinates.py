@@ -1,17 +1,19 @@
-"""From coordinates that the data determine to the numbers of the theory, and back.
+"""From coordinates that the data determine to the numbers of the theory.
 
 A short curve says little about its limit and its rate, but much about its first and its
-last value, whatever the two are.  The sampler therefore moves in
+last values, whatever the two are.  The sampler therefore moves in
 
     log U_s(0),  log U_s(T),  log e,  log U_v(0),  logit w      (e > 0, 0 < w < 1)
 
-where `r = exp(−e)·min(1, U_s(T)/U_s(0))` is the fraction of the way that remains at the
-last checkpoint `T`.  The limit is `U_s∞ = (U_s(T) − r·U_s(0))/(1 − r)`, which the bound on
-`r` keeps positive, as an uncertainty is.  (Under the exponential law `e` is the excess of
-`γT` over the smallest value that a positive limit allows.)  `w` is `ρ` as a share of the
-largest value, at most 1, that keeps `U_v∞` positive too.  Priors are put on the numbers of
-the theory, which do not mention `T`; the density in the coordinates is theirs times the
-Jacobian.
+`w` sets `ρ` between 0 and the largest value, at most 1, that keeps `U_v(T)` positive.  The
+fraction of the way that remains at the last checkpoint `T` is
+
+    r = exp(−e)·min(1, U_s(T)/U_s(0), U_v(T)/U_v(0))
+
+and the limits are `(U(T) − r·U(0))/(1 − r)`, which the bound on `r` keeps positive, as
+uncertainties are.  (Under the exponential law `e` is the excess of `γT` over the least that
+positive limits allow.)  Priors are put on the numbers of the theory, which do not mention
+`T`; the density in the coordinates is theirs times the Jacobian.
 """
 
 from __future__ import annotations
@@ -35,25 +37,19 @@ class Numbers(NamedTuple):
     - `solver0`, `verifier0`: at the first checkpoint.
     - `solver_limit`: `U_s∞`.
     - `rate`: `γ` per epoch.
-    - `share`: `w`, the verifier's share of its admissible range.
+    - `rho`: `ρ = β/α`.
     """
 
     solver0: Float[Array, ""]
     verifier0: Float[Array, ""]
     solver_limit: Float[Array, ""]
     rate: Float[Array, ""]
-    share: Float[Array, ""]
+    rho: Float[Array, ""]
 
     @property
-    def largest_rho(self) -> Float[Array, ""]:
-        """The largest `ρ`, at most 1, that leaves `U_v∞` positive."""
-        way = self.solver0 - self.solver_limit
-        return jnp.where(way > self.verifier0, self.verifier0 / jnp.maximum(way, 1e-12), 1.0)
-
-    @property
-    def rho(self) -> Float[Array, ""]:
-        """`ρ = β/α`."""
-        return self.share * self.largest_rho
+    def log_largest_rho(self) -> Float[Array, ""]:
+        """Logarithm of the largest `ρ`, at most 1, that leaves `U_v∞` positive."""
+        return _log_largest_rho(self.verifier0, self.solver0 - self.solver_limit)
 
     @property
     def gap_limit(self) -> Float[Array, ""]:
@@ -62,31 +58,29 @@ class Numbers(NamedTuple):
         return self.solver0 - self.verifier0 - (1 - self.rho) * way
 
 
-def to_numbers(x: Float[Array, 5], rate_of: RateOf) -> tuple[Numbers, Float[Array, ""]]:
+def to_numbers(x: Float[Array, " numbers"], rate_of: RateOf) -> tuple[Numbers, Float[Array, ""]]:
     """The numbers at coordinates `x`, and `log|∂numbers/∂x|`."""
     log_first, log_last, log_excess, log_verifier, logit_w = x
-    log_bound = jnp.minimum(0.0, log_last - log_first)
-    log_r = log_bound - jnp.exp(log_excess)
+    first, last, verifier = jnp.exp(log_first), jnp.exp(log_last), jnp.exp(log_verifier)
     log_w = jax.nn.log_sigmoid(logit_w)
-    first, last = jnp.exp(log_first), jnp.exp(log_last)
+    log_rho = log_w + _log_largest_rho(verifier, first - last)
+    rho = jnp.exp(log_rho)
+    log_verifier_ratio = jnp.log1p(-rho * (first - last) / verifier)
+    log_bound = jnp.minimum(0.0, jnp.minimum(log_last - log_first, log_verifier_ratio))
+    log_r = log_bound - jnp.exp(log_excess)
     rate, slope = jax.jvp(rate_of, (log_r,), (jnp.ones_like(log_r),))
-    numbers = Numbers(
-        solver0=first,
-        verifier0=jnp.exp(log_verifier),
-        solver_limit=(last - jnp.exp(log_r) * first) / -jnp.expm1(log_r),
-        rate=rate,
-        share=jnp.exp(log_w),
-    )
+    lost = -jnp.expm1(log_r)  # 1 − r, exact where r is near 1
+    numbers = Numbers(first, verifier, (last - jnp.exp(log_r) * first) / lost, rate, rho)
+    # The Jacobian is triangular once the rate's row has cleared the limit's of r.
     log_det = (
-        # (log first, log last, log e) -> (solver0, solver_limit, rate): triangular in r.
-        log_first
-        + log_last
-        - jnp.log(-jnp.expm1(log_r))
-        + jnp.log(jnp.abs(slope))
-        + log_excess
-        # and the two that stand alone
-        + log_verifier
-        + log_w
-        + jax.nn.log_sigmoid(-logit_w)
+        (log_first + log_verifier)
+        + (log_last - jnp.log(lost))  # ∂U_s∞ at fixed r
+        + (log_excess + jnp.log(jnp.abs(slope)))  # ∂γ
+        + (log_rho + jax.nn.log_sigmoid(-logit_w))  # ∂ρ
     )
     return numbers, log_det
+
+
+def _log_largest_rho(verifier: Float[Array, ""], way: Float[Array, ""]) -> Float[Array, ""]:
+    """Logarithm of the largest `ρ ≤ 1` with `verifier − ρ·way ≥ 0`."""
+    return jnp.minimum(0.0, jnp.log(verifier) - jnp.log(jnp.maximum(way, 1e-12)))

@@ -120,9 +120,7 @@ def _start(
     first, last = jnp.maximum(observed.pair[0], 1e-3), jnp.maximum(observed.pair[-1], 1e-3)
     drop = first - last
     rho = jnp.clip(drop[1] / jnp.where(jnp.abs(drop[0]) < 1e-6, 1e-6, drop[0]), 0.05, 0.9)
-    bound = jnp.minimum(1.0, last[0] / first[0])
-    way = drop[0] / (1 - jnp.exp(-excess) * bound)
-    share = jnp.clip(rho * jnp.maximum(1.0, way / first[1]), 0.05, 0.95)
+    share = jnp.clip(rho * jnp.maximum(1.0, drop[0] / first[1]), 0.05, 0.95)
     base = jnp.array(
         [
             jnp.log(first[0]),

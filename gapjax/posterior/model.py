@@ -4,10 +4,11 @@ All uncertainties are in units of the curve's scale (a robust `U_s(0)`), so one 
 priors serves per-token and total uncertainties alike:
 
     U_s0 ~ LogNormal(0, 0.5)      U_v0 ~ LogNormal(log 0.5, 1)     U_s∞ ~ HalfNormal(1)
-    γ ~ LogNormal(log 0.5, 1) per epoch      w ~ Uniform(0, 1)   (ρ as a share of its range)
+    γ ~ LogNormal(log 0.5, 1) per epoch      ρ ~ Uniform(0, ρ_max)
     σ ~ LogNormal(log 0.02, 1.5)
 
-None of them mentions how long the curve is.
+where `ρ_max ≤ 1` is the largest value that leaves `U_v∞` positive.  None of them mentions
+how long the curve is.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Model:
 
     def split(
         self, x: Float[Array, " coordinates"]
-    ) -> tuple[Float[Array, 5], Float[Array, " shape"], Float[Array, " noise"]]:
+    ) -> tuple[Float[Array, " numbers"], Float[Array, " shape"], Float[Array, " noise"]]:
         """The coordinates of the numbers, of the law's shape, and of the noise."""
         n = len(BASE_COORDINATES)
         m = n + len(self.family.coordinates)
@@ -79,7 +80,7 @@ class Model:
         numbers, log_det = to_numbers(base, lambda log_r: self.family.rate_of(log_r, span, shape))
         return self.family.build(numbers, shape), numbers, log_det
 
-    def noise_scale(self, x: Float[Array, " coordinates"]) -> Float[Array, "2 2"]:
+    def noise_scale(self, x: Float[Array, " coordinates"]) -> Float[Array, "pair pair"]:
         """The lower Cholesky factor of the noise of the pair."""
         _, _, noise = self.split(x)
         if not self.noise.correlated:
@@ -96,6 +97,7 @@ class Model:
             + dist.LogNormal(jnp.log(0.5), 1.0).log_prob(numbers.verifier0)
             + dist.HalfNormal(1.0).log_prob(numbers.solver_limit)
             + dist.LogNormal(jnp.log(0.5), 1.0).log_prob(numbers.rate)
+            - numbers.log_largest_rho
             + self.family.log_prior(shape)
             + dist.Normal(jnp.log(0.02), 1.5).log_prob(noise[0])
         )
@@ -123,7 +125,7 @@ class Model:
         numpyro.sample("pair", likelihood.mask(observed.mask), obs=observed.pair)
 
     def likelihood(
-        self, mean: Float[Array, "*batch 2"], scale: Float[Array, "2 2"]
+        self, mean: Float[Array, "*batch 2"], scale: Float[Array, "pair pair"]
     ) -> dist.Distribution:
         """The distribution of the measured pair around `mean`."""
         df = self.noise.degrees_of_freedom

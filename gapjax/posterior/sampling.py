@@ -17,7 +17,9 @@ from gapjax.posterior.mode import Mode
 from gapjax.posterior.model import Model
 from gapjax.posterior.observations import Observations
 
-_TARGET_ACCEPT = 0.9
+# 0.9 leaves about one divergent transition in 4000 on one slow curve in six; 0.95 leaves
+# none in 32 such curves, for a fifth more gradient evaluations.
+_TARGET_ACCEPT = 0.95
 _MAX_TREE_DEPTH = 10
 _BLOCK = 100  # iterations between two reports of progress
 
@@ -57,16 +59,18 @@ def run_nuts(
     """
     initialise, advance = _kernel(model, chains, warmup)
     data = (observed, mode.centre, mode.root)
+    total = warmup + draws
+    if progress is not None:
+        progress(0, total)
     state = initialise(data, keys)
-    done, total, kept = 0, warmup + draws, []
+    kept = []
     for start, stop in _blocks(warmup, draws):
         state, record = advance(state, data, stop - start)
         if start >= warmup:
             kept.append(jax.tree.map(np.asarray, record))
-        done = stop
         if progress is not None:
             jax.block_until_ready(state)
-            progress(done, total)
+            progress(stop, total)
     return jax.tree.map(lambda *blocks: np.concatenate(blocks, axis=2), *kept)
 
 
