@@ -119,7 +119,5 @@ def save_folder(
     (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n")
     partial = folder / f".{_WEIGHTS}.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
+    partial.chmod(0o644)  # safetensors makes private files; checkpoints are for sharing
     partial.replace(folder / _WEIGHTS)
-
-
-__all__ = ["load_folder", "read_json", "save_folder"]

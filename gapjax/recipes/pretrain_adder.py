@@ -25,7 +25,7 @@ from gapjax.selfimprove.recipe import Recipe, TrainConfig, read_recipe
 from gapjax.selfimprove.rounds import make_splits
 from gapjax.selfimprove.sft import Dataset, Trainer
 
-_EPOCHS = 7
+_EPOCHS = 8
 _TRAIN = TrainConfig(batch_size=256, learning_rate=2e-3, warmup_steps=50, weight_decay=0.01)
 _SEED = 0
 

@@ -38,4 +38,6 @@ def arithmetic(*, digits: int, train: int, probe: int, seed: int, template: str)
         Problem(template.replace("{a}", str(a)).replace("{b}", str(b)), str(a + b))
         for a, b in (pairs[i] for i in order)
     )
-    return Splits(problems[:train], problems[train : train + probe], problems[train + probe :])
+    # The probe set comes first, so that it stays the same when one trains on more.
+    held_out, rest = problems[:probe], problems[probe:]
+    return Splits(train=rest[:train], probe=held_out, rest=rest[train:])
