@@ -3,17 +3,20 @@
 A short curve says little about its limit and its rate, but much about its first and its
 last values, whatever the two are.  The sampler therefore moves in
 
-    log U_s(0),  log U_s(T),  log e,  log U_v(0),  logit w      (e > 0, 0 < w < 1)
+    log U_s(0),  log U_s(T),  a,  log U_v(0),  logit w      (0 < w < 1)
 
 `w` sets `ρ` between 0 and the largest value, at most 1, that keeps `U_v(T)` positive.  The
 fraction of the way that remains at the last checkpoint `T` is
 
-    r = exp(−e)·min(1, U_s(T)/U_s(0), U_v(T)/U_v(0))
+    r = exp(−e)·min(1, U_s(T)/U_s(0), U_v(T)/U_v(0)),    log(1 + e) = softplus(a/s)·s
 
 and the limits are `(U(T) − r·U(0))/(1 − r)`, which the bound on `r` keeps positive, as
 uncertainties are.  (Under the exponential law `e` is the excess of `γT` over the least that
-positive limits allow.)  Priors are put on the numbers of the theory, which do not mention
-`T`; the density in the coordinates is theirs times the Jacobian.
+positive limits allow; on a slow curve it is spread evenly between zero and a sharp bound,
+which is why `a` is linear in it between `s` and 1.)
+
+Priors are put on the numbers of the theory, which do not mention `T`; the density in the
+coordinates is theirs times the Jacobian.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-BASE_COORDINATES = ("log_first", "log_last", "log_excess", "log_verifier", "logit_w")
+BASE_COORDINATES = ("log_first", "log_last", "excess", "log_verifier", "logit_w")
+
+_SOFTNESS = 0.1  # s above
 
 # Logarithm of the fraction remaining at the last checkpoint -> rate per epoch.
 RateOf = Callable[[Float[Array, ""]], Float[Array, ""]]
@@ -60,14 +65,16 @@ class Numbers(NamedTuple):
 
 def to_numbers(x: Float[Array, " numbers"], rate_of: RateOf) -> tuple[Numbers, Float[Array, ""]]:
     """The numbers at coordinates `x`, and `log|∂numbers/∂x|`."""
-    log_first, log_last, log_excess, log_verifier, logit_w = x
+    log_first, log_last, excess, log_verifier, logit_w = x
     first, last, verifier = jnp.exp(log_first), jnp.exp(log_last), jnp.exp(log_verifier)
     log_w = jax.nn.log_sigmoid(logit_w)
     log_rho = log_w + _log_largest_rho(verifier, first - last)
     rho = jnp.exp(log_rho)
     log_verifier_ratio = jnp.log1p(-rho * (first - last) / verifier)
     log_bound = jnp.minimum(0.0, jnp.minimum(log_last - log_first, log_verifier_ratio))
-    log_r = log_bound - jnp.exp(log_excess)
+    log_1p_e = _SOFTNESS * jax.nn.softplus(excess / _SOFTNESS)
+    log_r = log_bound - jnp.expm1(log_1p_e)
+    log_e_slope = log_1p_e + jax.nn.log_sigmoid(excess / _SOFTNESS)
     rate, slope = jax.jvp(rate_of, (log_r,), (jnp.ones_like(log_r),))
     lost = -jnp.expm1(log_r)  # 1 − r, exact where r is near 1
     numbers = Numbers(first, verifier, (last - jnp.exp(log_r) * first) / lost, rate, rho)
@@ -75,7 +82,7 @@ def to_numbers(x: Float[Array, " numbers"], rate_of: RateOf) -> tuple[Numbers, F
     log_det = (
         (log_first + log_verifier)
         + (log_last - jnp.log(lost))  # ∂U_s∞ at fixed r
-        + (log_excess + jnp.log(jnp.abs(slope)))  # ∂γ
+        + (log_e_slope + jnp.log(jnp.abs(slope)))  # ∂γ
         + (log_rho + jax.nn.log_sigmoid(-logit_w))  # ∂ρ
     )
     return numbers, log_det

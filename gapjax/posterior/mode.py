@@ -125,7 +125,7 @@ def _start(
         [
             jnp.log(first[0]),
             jnp.log(last[0]),
-            jnp.log(excess),
+            jnp.log1p(excess),  # the softness at zero does not matter for a start
             jnp.log(first[1]),
             jax.scipy.special.logit(share),
         ]

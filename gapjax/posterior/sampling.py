@@ -17,9 +17,7 @@ from gapjax.posterior.mode import Mode
 from gapjax.posterior.model import Model
 from gapjax.posterior.observations import Observations
 
-# 0.9 leaves about one divergent transition in 4000 on one slow curve in six; 0.95 leaves
-# none in 32 such curves, for a fifth more gradient evaluations.
-_TARGET_ACCEPT = 0.95
+_TARGET_ACCEPT = 0.9
 _MAX_TREE_DEPTH = 10
 _BLOCK = 100  # iterations between two reports of progress
 
