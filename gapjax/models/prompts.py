@@ -8,6 +8,7 @@ any text (Llama 2's `<s>`, for example).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,9 +41,17 @@ def encode_around(
     )
 
 
-def stop_tokens(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """The token ids that end an answer: the end of the turn."""
-    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+def stop_tokens(tokenizer: PreTrainedTokenizerFast, stop: Sequence[str] = ()) -> list[int]:
+    """The token ids that end an answer: the end of the turn, and whatever contains `stop`.
+
+    A stop text such as a line break is part of many tokens; each of them ends the answer,
+    so that the decision is made within the sampling loop, on token ids alone.
+    """
+    ids = {tokenizer.eos_token_id} - {None}
+    if stop:
+        texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
+        ids |= {i for i, text in enumerate(texts) if any(part in text for part in stop)}
+    return sorted(ids)
 
 
 def _as_chat(tokenizer: PreTrainedTokenizerFast, text: str) -> str:

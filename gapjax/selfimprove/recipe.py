@@ -33,6 +33,7 @@ class SamplingConfig:
 
     n: int = Field(default=16, ge=2)  # candidates of each problem
     max_new_tokens: int = Field(default=32, ge=1)  # longer answers are cut off
+    stop: tuple[str, ...] = ()  # texts that end an answer, beside the end of the turn
     temperature: float = Field(default=1.0, gt=0)
     sequences_at_once: int = Field(default=256, ge=1)  # bounds the memory
 
