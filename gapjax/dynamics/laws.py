@@ -42,6 +42,10 @@ class AbstractLaw(eqx.Module):
     def limit(self) -> Limit:
         """The limits as `t → ∞`."""
 
+    @abc.abstractmethod
+    def vector_field(self, state: Float[Array, " pair"]) -> Float[Array, " pair"]:
+        """The velocity at `state = (U_s, U_v)`, nats per epoch."""
+
     def gap(self, t: Float[Array, "*time"]) -> Float[Array, "*time"]:
         """`G(t) = U_s(t) − U_v(t)` in nats."""
         return self.solver(t) - self.verifier(t)
@@ -88,6 +92,14 @@ class AbstractRelaxation(AbstractLaw):
     def verifier(self, t: Float[Array, "*time"]) -> Float[Array, "*time"]:
         limit = self.limit.verifier
         return limit + (self.verifier0 - limit) * self.remaining(t)
+
+    def vector_field(self, state: Float[Array, " pair"]) -> Float[Array, " pair"]:
+        # With α = 1, which only sets the unit of the potential.
+        delta = self.solver0 - self.verifier0 - self.gap_limit
+        distance = state[0] - state[1] - self.gap_limit
+        size = jnp.abs(distance / delta) ** self._exponent
+        energy = self.rate / (1 - self.rho) * size * distance
+        return jnp.stack([-energy, -self.rho * energy])
 
     def time_to_within(self, tolerance: Scalar) -> Float[Array, ""]:
         """Epochs until `U_s` stays within `tolerance` nats of its limit.

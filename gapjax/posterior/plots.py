@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gapjax.dynamics.plots import COLOURS, SYMBOLS
 from gapjax.posterior.result import SERIES, CurveFit, measurements
 
 if TYPE_CHECKING:
     from gapjax.posterior.result import Quantiles
 
-COLOURS = {"solver": "#1f5fa8", "verifier": "#c8641b", "gap": "#4f7a3a"}
-_SYMBOLS = {"solver": "U_s", "verifier": "U_v", "gap": "G"}
+
 _BEYOND = 0.5  # how far the fan runs past the last checkpoint, in lengths of the curve
 
 
@@ -44,7 +44,7 @@ def trajectory_figure(fit: CurveFit) -> Figure:
             markersize=4.5,
             markeredgecolor="white",
             markeredgewidth=0.6,
-            label=f"{series} ${_SYMBOLS[series]}$",
+            label=f"{series} ${SYMBOLS[series]}$",
         )
     left.axvline(last, color="0.6", linewidth=0.9, linestyle=":")
     left.annotate(
@@ -94,7 +94,7 @@ def _draw_limits(axes: Axes, fit: CurveFit) -> None:
 
 def _limit_text(q: Quantiles, series: str) -> str:
     low, middle, high = (f"{q[level]:.3g}" for level in ("q05", "q50", "q95"))
-    return f"${_SYMBOLS[series]}^\\infty$\n{middle}\n[{low},\n{high}]"
+    return f"${SYMBOLS[series]}^\\infty$\n{middle}\n[{low},\n{high}]"
 
 
 def _frame_values(axes: Axes, fit: CurveFit, paths: dict[str, np.ndarray]) -> None:

@@ -74,3 +74,38 @@ def test_results_are_not_overwritten_unasked(curve_file, tmp_path, capsys):
     assert (out / "precious").exists()
     assert main([*run, "--overwrite"]) == 0
     assert not (out / "precious").exists()
+
+
+def test_simulate_then_fit(tmp_path, capsys):
+    command = (
+        "simulate --solver0 12 --verifier0 8 --alpha 1 --beta 0.4 --k 0.5 --b 0.3 "
+        "--potential power --exponent 0.7 --epochs 10 --every 0.5 --external-shares 2:0.5,5:0.5 "
+        "--gamma-x 0.2 --noise 0.01 --seed 0 --out"
+    )
+    out = tmp_path / "run"
+    assert main([*command.split(), str(out)]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["plot.png", "trajectory.csv"]
+    frame = pd.read_csv(out / "trajectory.csv")
+    assert len(frame) == 21
+    assert frame["external_share"].sum() == 1
+    assert frame["verifier_uncertainty"].diff().idxmin() in (1, 4)  # the jump at round 2
+    fit = ["fit", str(out / "trajectory.csv"), "--method", "map", "--out", str(tmp_path / "fit")]
+    assert main(fit) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--beta", "2"],
+        ["--external-shares", "2:0.7,3:0.7"],
+        ["--external-shares", "99:0.5"],
+        ["--external-shares", "2:0.5,2:0.1"],
+        ["--external-shares", "often"],
+        ["--epochs", "nan"],
+        ["--potential", "cubic"],
+    ],
+)
+def test_impossible_simulations_are_one_line(tmp_path, capsys, arguments):
+    assert main(["simulate", "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
