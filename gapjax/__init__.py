@@ -22,7 +22,7 @@ _SUBPACKAGES = (
     "trajectories",
     "verifiers",
 )
-__all__ = ["__version__", *_SUBPACKAGES]  # noqa: PLE0604
+__all__ = ["__version__", *_SUBPACKAGES]
 
 
 def __getattr__(name: str) -> ModuleType:

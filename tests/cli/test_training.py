@@ -1,0 +1,145 @@
+"""`gapjax train` from end to end at tiny size, checked with tools that are not ours."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gapjax.cli.main import main
+
+TINY = [
+    "--task.train=32",
+    "--task.probe=24",
+    "--sampling.n=4",
+    "--train.batch_size=8",
+    "--train.epochs_per_round=2",
+    "--train.learning_rate=1e-3",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("train") / "run"
+    assert main(["train", "adder", "--out", str(out), "--seed", "3", *TINY]) == 0
+    return out
+
+
+def read_jsonl(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_files_of_the_contract(run) -> None:
+    table = pd.read_csv(run / "trajectory.csv")
+    assert table["epoch"].tolist() == [0, 0.5, 1, 1.5, 2]
+    assert set(table["seed"]) == {3}
+    for name in [
+        "solver_uncertainty",
+        "verifier_uncertainty",
+        "solver_sem",
+        "verifier_sem",
+        "solver_tokens",
+        "verifier_tokens",
+        "solver_accuracy",
+        "verifier_accuracy",
+        "pass_at_4",
+        "solver_cut_off",
+    ]:
+        assert np.isfinite(table[name]).all(), name
+    np.testing.assert_allclose(
+        table["gap"], table["solver_uncertainty"] - table["verifier_uncertainty"], rtol=1e-9
+    )
+    events = [row["event"] for row in read_jsonl(run / "metrics.jsonl")]
+    assert (events.count("measure"), events.count("select"), events.count("train")) == (5, 1, 8)
+    rounds = read_jsonl(run / "samples" / "round-000.jsonl")
+    assert len(rounds) == 32
+    assert len(rounds[0]["candidates"]) == 4
+    assert {"text", "tokens", "logprob", "length", "score", "correct"} <= set(
+        rounds[0]["candidates"][0]
+    )
+    summary = json.loads((run / "posterior" / "summary.json").read_text())
+    assert summary["curves"][0]["labels"] == {"recipe": "adder", "seed": "3"}
+    for picture in ("plots/progress.png", "posterior/plots/trajectory.png"):
+        assert (run / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_uncertainties_agree_with_transformers_in_float64(run) -> None:
+    """From the exported checkpoint and the stored samples alone."""
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    model = AutoModelForCausalLM.from_pretrained(run / "export", dtype=torch.float64)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(run / "export")
+    solver, verifier = [], []
+    for row in read_jsonl(sorted(run.glob("samples/probe-*.jsonl"))[-1]):
+        prompt = tokenizer.encode(row["prompt"])
+        totals = []
+        for candidate in row["candidates"]:
+            tokens = torch.tensor([prompt + candidate["tokens"]])
+            with torch.no_grad():
+                logprobs = torch.log_softmax(model(tokens).logits[0], dim=-1)
+            answer = range(len(prompt), tokens.shape[1])
+            totals.append(-sum(float(logprobs[i - 1, tokens[0, i]]) for i in answer))
+        lengths = [len(candidate["tokens"]) for candidate in row["candidates"]]
+        best = int(np.argmin(np.divide(totals, lengths)))
+        assert best == row["chosen"]
+        solver.append(np.mean(totals))
+        verifier.append(totals[best])
+    last = pd.read_csv(run / "trajectory.csv").iloc[-1]
+    assert last["solver_uncertainty"] == pytest.approx(np.mean(solver), rel=1e-3)
+    assert last["verifier_uncertainty"] == pytest.approx(np.mean(verifier), rel=1e-3)
+
+
+def test_the_kept_recipe_repeats_the_run(run, tmp_path, capsys) -> None:
+    out = tmp_path / "again"
+    assert main(["train", str(run / "recipe.yaml"), "--out", str(out), "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    numbers = [
+        pd.read_csv(folder / "trajectory.csv").drop(columns="recipe") for folder in (run, out)
+    ]
+    pd.testing.assert_frame_equal(*numbers)
+
+
+def test_print_recipe(capsys) -> None:
+    assert main(["train", "adder", "--print-recipe", "--train.learning_rate", "5e-4"]) == 0
+    assert "learning_rate: 0.0005" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["train", "none.yaml", "--out", "{out}"], "none.yaml"),
+        (["train", "adder"], "--out"),
+        (["train", "adder", "--out", "{out}", "--sampling.n", "one"], "sampling.n"),
+        (["train", "adder", "--out", "{out}", "--sampling.n"], "needs a value"),
+        (["train", "adder", "--out", "{out}", "--seed.x", "1"], "seed"),
+        (["train", "adder", "--out", "{out}", "--model", "none"], "no such model"),
+        (["train", "adder", "--out", "{out}", "--task.train", "9000"], "8100 additions"),
+        (["train", "adder", "--out", "{out}", "extra"], "extra"),
+        (["train", "adder", "--out", "{full}"], "not empty"),
+        (["train", "adder", "--out", "{file}"], "is a file"),
+        (
+            ["train", "adder", "--out", "{out}", "--adapter.rank", "2", "--adapter.targets", "zz"],
+            "zz",
+        ),
+        (["demo"], "--out"),
+        (["practice"], "practice"),
+        ([], "COMMAND"),
+    ],
+)
+def test_mistakes_give_status_2_and_one_line(arguments, complaint, tmp_path, capsys) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "precious.txt").write_text("data")
+    (tmp_path / "file").write_text("data")
+    places = {"out": tmp_path / "out", "full": full, "file": tmp_path / "file"}
+    assert main([argument.format(**places) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("gapjax: ")
+    assert complaint in captured.err
+    assert (full / "precious.txt").read_text() == "data"
+    assert not places["out"].exists()

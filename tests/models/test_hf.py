@@ -1,0 +1,143 @@
+"""Hugging Face folders: exact round trips, and one clear line for bad ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from gapjax import models
+from gapjax.errors import UserError
+from tests.models.tiny import LLAMA_VARIANTS, reference
+
+
+@pytest.fixture
+def folder(adder, tmp_path) -> Path:
+    models.save(adder.model, adder.tokenizer, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def edit_tensors(folder: Path, edit) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    edit(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        models.load(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(folder) in message
+    return message
+
+
+@pytest.mark.fast
+def test_round_trip_is_exact(adder, folder) -> None:
+    again = models.load(folder)
+    assert again.config == adder.config
+    tokens = np.arange(12)[None]
+    np.testing.assert_array_equal(again.model(tokens), adder.model(tokens))
+    assert again.tokenizer.encode("12+34=46") == adder.tokenizer.encode("12+34=46")
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("variant", LLAMA_VARIANTS)
+def test_transformers_loads_the_export(variant: str, tmp_path) -> None:
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    reference(tmp_path / "theirs", **LLAMA_VARIANTS[variant])
+    loaded = models.load(tmp_path / "theirs")
+    models.save(loaded.model, None, tmp_path / "ours")
+    for name, tensor in load_file(tmp_path / "theirs" / "model.safetensors").items():
+        np.testing.assert_array_equal(
+            load_file(tmp_path / "ours" / "model.safetensors")[name], tensor
+        )
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
+    tokens = np.arange(40)[None]
+    with torch.no_grad():
+        expected = again(torch.tensor(tokens)).logits.numpy()
+    np.testing.assert_allclose(loaded.model(tokens), expected, atol=1e-3)
+
+
+def test_sharded_folder_equals_single_file(adder, folder) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    shards = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for shard, members in shards.items():
+        save_file({name: tensors[name] for name in members}, folder / shard)
+    index = {name: shard for shard, members in shards.items() for name in members}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (folder / "model.safetensors").unlink()
+    np.testing.assert_array_equal(
+        models.load(folder).model(np.arange(9)[None]), adder.model(np.arange(9)[None])
+    )
+
+
+def test_a_folder_without_tokenizer_has_none(folder) -> None:
+    (folder / "tokenizer.json").unlink()
+    assert models.load(folder).tokenizer is None
+
+
+@pytest.mark.fast
+def test_all_tensors_that_do_not_fit_are_named_at_once(folder) -> None:
+    def spoil(tensors: dict[str, np.ndarray]) -> None:
+        del tensors["model.norm.weight"]
+        tensors["model.extra"] = np.zeros(2, np.float32)
+        tensors["model.layers.0.mlp.up_proj.weight"] = np.zeros((3, 4), np.float32)
+
+    edit_tensors(folder, spoil)
+    message = refusal(folder)
+    for part in ("1 missing (model.norm.weight)", "1 unexpected (model.extra)", "(3, 4) instead"):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"architectures": ["MambaForCausalLM"]}, "LlamaForCausalLM"),
+        ({"architectures": None}, "LlamaForCausalLM"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"hidden_act": "gelu"}, "gelu"),
+        ({"hidden_size": "many"}, "many"),
+        ({"num_key_value_heads": 3}, "cannot share"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "yarn"),
+    ],
+)
+def test_configurations_that_are_not_understood(folder, changes, complaint) -> None:
+    edit_config(folder, **changes)
+    assert complaint in refusal(folder)
+
+
+def test_files_that_cannot_be_read(folder) -> None:
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"\x80\x02}q\x00." * 20):
+        weights.write_bytes(damaged)
+        assert "safetensors" in refusal(folder)
+    weights.rename(folder / "pytorch_model.bin")
+    assert "can execute code" in refusal(folder)
+    (folder / "config.json").write_text("{")
+    assert "config.json" in refusal(folder)
+    shutil.rmtree(folder)
+    assert "no such model" in refusal(folder)
+
+
+def test_names_and_types_that_are_unknown(tmp_path) -> None:
+    with pytest.raises(UserError, match="no such model"):
+        models.load("gpt-5")
+    with pytest.raises(UserError, match="float32, bfloat16, float16"):
+        models.load("adder", dtype="int8")
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="give the folder"):
+        models.load(tmp_path / "weights.safetensors")

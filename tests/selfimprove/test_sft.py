@@ -1,0 +1,84 @@
+"""Fine-tuning: the loss on answer tokens, what is trained, what is not."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from gapjax.models.lora import attach
+from gapjax.selfimprove.recipe import TrainConfig
+from gapjax.selfimprove.sft import Dataset, Trainer, answer_loss
+
+CONFIG = TrainConfig(batch_size=4, learning_rate=3e-3, warmup_steps=0)
+DATA = Dataset(
+    prompts=[[3, 4, 12, 5, 13], [6, 12, 7, 8, 9, 13], [2, 2, 12, 3, 13]],
+    answers=[[3, 4, 1], [5, 1], [9, 9, 9, 1]],
+    answer_width=8,
+)
+
+
+def tokens_of(batch) -> list[tuple[list[int], list[int]]]:
+    rows = zip(*(np.asarray(x) for x in batch), strict=True)
+    return [(p[m].tolist(), a[0][am[0]].tolist()) for p, m, a, am in rows]
+
+
+@pytest.mark.fast
+def test_loss_is_the_mean_over_answer_tokens(adder) -> None:
+    batch = next(DATA.batches(4, jax.random.key(0)))
+    total, count = 0.0, 0
+    for prompt, answer in zip(DATA.prompts, DATA.answers, strict=True):
+        logits = np.asarray(adder.model(np.array([[*prompt, *answer]]))[0], np.float64)
+        table = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        for i, token in enumerate(answer):
+            total -= table[len(prompt) + i - 1, token]
+            count += 1
+    assert float(answer_loss(adder.model, batch)) == pytest.approx(total / count, rel=1e-5)
+
+
+def test_an_epoch_shows_every_answer_once_in_batches_of_one_shape() -> None:
+    batches = list(DATA.batches(2, jax.random.key(3)))
+    assert len(batches) == DATA.steps_per_epoch(2) == 2
+    assert len({tuple(x.shape for x in batch) for batch in batches}) == 1
+    rows = [row for batch in batches for row in tokens_of(batch) if row[1]]
+    expected = list(zip(DATA.prompts, DATA.answers, strict=True))
+    assert sorted(rows) == sorted((list(p), list(a)) for p, a in expected)
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_training_lowers_the_loss_and_touches_what_it_should(adder, rank: int) -> None:
+    base = [np.asarray(x) for x in jax.tree.leaves(nnx.state(adder.model))]
+    model = adder.model
+    if rank:
+        model = attach(model, rank=rank, alpha=rank, targets="mlp", key=jax.random.key(0))
+    trainer = Trainer(model, CONFIG)
+    state = trainer.init()
+    losses = []
+    for epoch in range(30):
+        for batch in DATA.batches(4, jax.random.key(epoch)):
+            state, metrics = trainer.step(state, batch)
+            losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.3 * losses[0]
+    trained = trainer.model(state)
+    kernels = [trained.blocks[0].mlp.up.kernel, trained.embedding]
+    before = [adder.model.blocks[0].mlp.up.kernel, adder.model.embedding]
+    same = [bool((a[...] == b[...]).all()) for a, b in zip(kernels, before, strict=True)]
+    assert same == [bool(rank), bool(rank)]
+    assert {type(v) for v in jax.tree.leaves(state.trainable, is_leaf=is_variable)} == {
+        nnx.LoRAParam if rank else nnx.Param
+    }
+    for x, y in zip(base, jax.tree.leaves(nnx.state(adder.model)), strict=True):
+        np.testing.assert_array_equal(x, y)  # the model one started from is left alone
+
+
+def is_variable(x: object) -> bool:
+    return isinstance(x, nnx.Variable)
+
+
+def test_without_warm_up_the_first_step_counts(adder) -> None:
+    trainer = Trainer(adder.model, CONFIG)
+    batch = next(DATA.batches(4, jax.random.key(0)))
+    state, first = trainer.step(trainer.init(), batch)
+    _, second = trainer.step(state, batch)
+    assert float(second["loss"]) < float(first["loss"])
