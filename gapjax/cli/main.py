@@ -47,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         parser = _build_parser()
-        arguments, arguments.overrides = parser.parse_known_args(argv)
-        if arguments.overrides and not getattr(arguments, "takes_overrides", False):
-            parser.error(f"unrecognized arguments: {' '.join(arguments.overrides)}")
+        arguments, overrides = parser.parse_known_args(argv)
+        if overrides and not getattr(arguments, "takes_overrides", False):
+            parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+        arguments.overrides = overrides
         arguments.run(arguments)
     except UserError as error:
         print(f"gapjax: {error}", file=sys.stderr)

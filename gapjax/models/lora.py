@@ -8,6 +8,7 @@ instead never sees an adapter, because sampling and scoring use the merged weigh
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +91,7 @@ def merge(model: Transformer) -> Transformer:
 
 def _replace(model: Transformer, path: tuple, module: nnx.Module) -> None:
     *parents, name = path
-    owner = model
+    owner: Any = model
     for part in parents:
         owner = owner[part] if isinstance(part, int) else getattr(owner, part)
     setattr(owner, name, module)

@@ -21,7 +21,8 @@ def progress_figure(trajectory: pd.DataFrame, *, title: str) -> Figure:
     figure = Figure(figsize=(8.6, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = trajectory["epoch"]
-    n = max(int(name.removeprefix("pass_at_")) for name in trajectory if "pass_at_" in name)
+    passes = [str(name) for name in trajectory.columns if str(name).startswith("pass_at_")]
+    n = max(int(name.removeprefix("pass_at_")) for name in passes)
     for column, label, colour in (
         (f"pass_at_{n}", f"pass@{n}: any of {n} right", _PASS),
         ("verifier_accuracy", f"verifier: best of {n}", COLOURS["verifier"]),

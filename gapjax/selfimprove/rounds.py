@@ -146,10 +146,10 @@ def _measure_steps(steps_per_epoch: int, epochs: int, every: float) -> set[int]:
 
 def _selected_answers(candidates: Candidates, recipe: Recipe) -> Dataset:
     selection = candidates.selection
-    kept = np.arange(len(candidates.problems))
+    kept = list(range(len(candidates.problems)))
     if recipe.verifier.when_none_pass == "skip":
-        kept = kept[~selection.fell_back]
-    if len(kept) == 0:
+        kept = [p for p in kept if not selection.fell_back[p]]
+    if not kept:
         raise UserError(
             f"no candidate of any of {len(candidates.problems)} problems scored at least "
             f"{recipe.verifier.threshold}",
@@ -158,6 +158,6 @@ def _selected_answers(candidates: Candidates, recipe: Recipe) -> Dataset:
         )
     return Dataset(
         prompts=[candidates.prompts[p] for p in kept],
-        answers=[candidates.samples.answer(p, selection.index[p]) for p in kept],
+        answers=[candidates.samples.answer(p, int(selection.index[p])) for p in kept],
         answer_width=bucketed(recipe.sampling.max_new_tokens),
     )

@@ -34,8 +34,8 @@ def best_of_n(
 
     Ties go to the earlier candidate. Source: arXiv:2507.00075, best-of-N verification.
     """
-    passed = scores >= threshold
-    fell_back = ~passed.any(axis=1)
+    passed = np.asarray(scores >= threshold)
+    fell_back = np.logical_not(passed.any(axis=1))
     considered = passed | fell_back[:, None]
     index = np.where(considered, uncertainties / lengths, np.inf).argmin(axis=1)
     return Selection(index, fell_back)

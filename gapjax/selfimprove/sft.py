@@ -56,7 +56,8 @@ class Dataset:
             _, first = np.unique(rows, return_index=True)
             repeated = np.setdiff1d(np.arange(len(rows)), first)
             answer_mask[repeated] = False
-            yield Batch(tokens, mask, answers[:, None], answer_mask[:, None])
+            arrays = (tokens, mask, answers[:, None], answer_mask[:, None])
+            yield Batch(*map(jnp.asarray, arrays))
 
     def steps_per_epoch(self, batch_size: int) -> int:
         return -(-len(self.prompts) // batch_size)
@@ -71,7 +72,8 @@ class Trainer:
     def __init__(self, model: Transformer, config: TrainConfig) -> None:
         adapters = nnx.state(model, nnx.LoRAParam)
         what = nnx.LoRAParam if jax.tree.leaves(adapters) else nnx.Param
-        self._graph, self._trainable, self._frozen = nnx.split(model, what, ...)
+        graph, trainable, *frozen = nnx.split(model, what, ...)
+        self._graph, self._trainable, self._frozen = graph, trainable, frozen[0]
         # From a first step that is not wasted: at 0 warm-up steps the full rate at once.
         rate = optax.schedules.linear_schedule(
             config.learning_rate / (config.warmup_steps + 1),

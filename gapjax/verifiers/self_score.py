@@ -70,4 +70,5 @@ class TrueFalse:
             [true, false],
             sequences_at_once=self.sequences_at_once,
         )
-        return expit(np.float64(logits[..., 0] - logits[..., 1]))
+        margin = np.asarray(logits[..., 0] - logits[..., 1], np.float64)
+        return np.asarray(expit(margin))
