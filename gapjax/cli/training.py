@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -98,17 +99,17 @@ def _run(recipe: Recipe, name: str, out: Path, *, quiet: bool) -> None:
 
     from gapjax import models
     from gapjax.selfimprove import Measured, Selected, Trained, self_improve
-    from gapjax.selfimprove.rounds import make_splits
     from gapjax.selfimprove.run_folder import RunFolder
 
-    # Whatever can be wrong with the recipe is found before an old run is replaced.
-    make_splits(recipe)
-    loaded = models.load(recipe.model, dtype=recipe.dtype)
+    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    console.print(f"loading {recipe.model} and measuring it before training ...")
+    events = self_improve(models.load(recipe.model, dtype=recipe.dtype), recipe)
+    # Whatever is wrong with the recipe shows here, before an old run is replaced.
+    first = next(events)
     if out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True)
     folder = RunFolder(out, recipe, name=name)
-    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -121,7 +122,7 @@ def _run(recipe: Recipe, name: str, out: Path, *, quiet: bool) -> None:
         task = progress.add_task(
             "epoch 0", total=recipe.train.rounds * recipe.train.epochs_per_round
         )
-        for event in self_improve(loaded, recipe):
+        for event in itertools.chain([first], events):
             folder.write(event)
             match event:
                 case Measured():

@@ -16,7 +16,7 @@ def count_fields(table) -> int:
 @pytest.mark.fast
 def test_yaml_round_trip_and_overrides(tmp_path) -> None:
     path = tmp_path / "recipe.yaml"
-    path.write_text("model: adder\nsampling: {n: 4, stop: ['\\n']}\n")
+    path.write_text('model: adder\nsampling: {n: 4, stop: ["\\n"]}\n')
     recipe = read_recipe(path, {"train.learning_rate": "1e-5", "task.template": "{a}+{b}="})
     assert recipe.sampling.n == 4
     assert recipe.sampling.stop == ("\n",)
