@@ -5,11 +5,11 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gapjax.dynamics.laws import AbstractLaw, Limit
+from gapjax.dynamics.laws import AbstractApproach, AbstractLaw, Limit
 from gapjax.dynamics.potentials import Scalar
 
 
-class CurvedCoupling(AbstractLaw):
+class CurvedCoupling(AbstractApproach):
     """The paper's linear potential with a coupling that changes along the way.
 
     `ρ = β/α` runs from `rho` to `rho_end` with the solver's progress
@@ -40,12 +40,24 @@ class CurvedCoupling(AbstractLaw):
         solver = self.solver0 - self._way
         return Limit(solver, solver - self.gap_limit, jnp.asarray(self.gap_limit))
 
+    @property
+    def _bend(self) -> Float[Array, ""]:
+        return jnp.asarray((self.rho_end - self.rho) / (2 * (1 - self.rho_end)))
+
     def remaining(self, t: Float[Array, "*time"]) -> Float[Array, "*time"]:
-        """`D(t)`: the part of the solver's way that is still ahead, from 1 to 0."""
-        bend = (self.rho_end - self.rho) / (2 * (1 - self.rho_end))
+        bend = self._bend
         # Written with the decaying exponential, which cannot overflow.
         decay = jnp.exp(-self.rate / (1 + bend) * t)
         return decay / (1 + bend - bend * decay)
+
+    def time_to_remaining(self, fraction: Float[Array, ""]) -> Float[Array, ""]:
+        return self.time_to_depth(-jnp.log(fraction))
+
+    def time_to_depth(self, depth: Float[Array, ""]) -> Float[Array, ""]:
+        """Epochs until `exp(−depth)` of the way remains."""
+        bend = self._bend
+        beyond = jnp.log1p(bend * jnp.exp(-depth)) - jnp.log1p(bend)
+        return (depth + beyond) * (1 + bend) / self.rate
 
     def solver(self, t: Float[Array, "*time"]) -> Float[Array, "*time"]:
         return self.solver0 - self._way * (1 - self.remaining(t))

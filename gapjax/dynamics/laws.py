@@ -51,7 +51,29 @@ class AbstractLaw(eqx.Module):
         return self.solver(t) - self.verifier(t)
 
 
-class AbstractRelaxation(AbstractLaw):
+class AbstractApproach(AbstractLaw):
+    """A law under which the solver approaches its limit steadily from `solver0`."""
+
+    solver0: eqx.AbstractVar[Scalar]
+
+    @abc.abstractmethod
+    def remaining(self, t: Float[Array, "*time"]) -> Float[Array, "*time"]:
+        """`D(t)`: the part of the solver's way that is still ahead, from 1 to 0."""
+
+    @abc.abstractmethod
+    def time_to_remaining(self, fraction: Float[Array, ""]) -> Float[Array, ""]:
+        """Epochs until the part `fraction`, in (0, 1], of the way remains."""
+
+    def time_to_within(self, tolerance: Scalar) -> Float[Array, ""]:
+        """Epochs until `U_s` stays within `tolerance` nats of its limit.
+
+        For the exponential law this is the paper's `t_ε = ln(|α·δ/(α−β)|/ε)/γ`.
+        """
+        way = jnp.abs(self.solver0 - self.limit.solver)
+        return self.time_to_remaining(jnp.minimum(tolerance / way, 1.0))
+
+
+class AbstractRelaxation(AbstractApproach):
     """Laws under which all three series keep the same remaining fraction `D(t)`:
 
         G = G∞ + (G0 − G∞)·D,   U_s = U_s∞ + (U_s0 − U_s∞)·D,   U_v likewise
@@ -82,8 +104,10 @@ class AbstractRelaxation(AbstractLaw):
         return Limit(solver, solver - gap, gap)
 
     def remaining(self, t: Float[Array, "*time"]) -> Float[Array, "*time"]:
-        """`D(t)`: the part of the way to the limit that is still ahead, from 1 to 0."""
         return remaining_fraction(self.rate * t, self._exponent)
+
+    def time_to_remaining(self, fraction: Float[Array, ""]) -> Float[Array, ""]:
+        return fraction_time(fraction, self._exponent) / self.rate
 
     def solver(self, t: Float[Array, "*time"]) -> Float[Array, "*time"]:
         limit = self.limit.solver
@@ -100,14 +124,6 @@ class AbstractRelaxation(AbstractLaw):
         size = jnp.abs(distance / delta) ** self._exponent
         energy = self.rate / (1 - self.rho) * size * distance
         return jnp.stack([-energy, -self.rho * energy])
-
-    def time_to_within(self, tolerance: Scalar) -> Float[Array, ""]:
-        """Epochs until `U_s` stays within `tolerance` nats of its limit.
-
-        For the exponential law this is the paper's `t_ε = ln(|α·δ/(α−β)|/ε)/γ`.
-        """
-        way = jnp.abs(self.solver0 - self.limit.solver)
-        return fraction_time(jnp.minimum(tolerance / way, 1.0), self._exponent) / self.rate
 
 
 class Exponential(AbstractRelaxation):
@@ -159,7 +175,11 @@ def remaining_fraction(x: Float[Array, "*time"], exponent: Scalar) -> Float[Arra
 
 def fraction_time(fraction: Float[Array, "*batch"], exponent: Scalar) -> Float[Array, "*batch"]:
     """The `x` at which `remaining_fraction(x, exponent)` is `fraction`, in (0, 1]."""
-    depth = -jnp.log(fraction)
+    return depth_time(-jnp.log(fraction), exponent)
+
+
+def depth_time(depth: Float[Array, "*batch"], exponent: Scalar) -> Float[Array, "*batch"]:
+    """The `x` at which `remaining_fraction(x, exponent)` is `exp(−depth)`."""
     y = jnp.asarray(exponent * depth)
     small = jnp.abs(y) < 1e-4
     safe = jnp.where(small, 1.0, y)

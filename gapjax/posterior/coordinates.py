@@ -8,12 +8,11 @@ last values, whatever the two are.  The sampler therefore moves in
 `w` sets `ρ` between 0 and the largest value, at most 1, that keeps `U_v(T)` positive.  The
 fraction of the way that remains at the last checkpoint `T` is
 
-    r = exp(−e)·min(1, U_s(T)/U_s(0), U_v(T)/U_v(0)),    log(1 + e) = softplus(a/s)·s
+    r = exp(−e)·min(1, U_s(T)/U_s(0), U_v(T)/U_v(0)),    e = soft_positive(a)
 
 and the limits are `(U(T) − r·U(0))/(1 − r)`, which the bound on `r` keeps positive, as
 uncertainties are.  (Under the exponential law `e` is the excess of `γT` over the least that
-positive limits allow; on a slow curve it is spread evenly between zero and a sharp bound,
-which is why `a` is linear in it between `s` and 1.)
+positive limits allow.)
 
 Priors are put on the numbers of the theory, which do not mention `T`; the density in the
 coordinates is theirs times the Jacobian.
@@ -32,8 +31,8 @@ BASE_COORDINATES = ("log_first", "log_last", "excess", "log_verifier", "logit_w"
 
 _SOFTNESS = 0.1  # s above
 
-# Logarithm of the fraction remaining at the last checkpoint -> rate per epoch.
-RateOf = Callable[[Float[Array, ""]], Float[Array, ""]]
+# (logarithm of the fraction remaining at the last checkpoint, ρ) -> rate per epoch.
+RateOf = Callable[[Float[Array, ""], Float[Array, ""]], Float[Array, ""]]
 
 
 class Numbers(NamedTuple):
@@ -72,13 +71,12 @@ def to_numbers(x: Float[Array, " numbers"], rate_of: RateOf) -> tuple[Numbers, F
     rho = jnp.exp(log_rho)
     log_verifier_ratio = jnp.log1p(-rho * (first - last) / verifier)
     log_bound = jnp.minimum(0.0, jnp.minimum(log_last - log_first, log_verifier_ratio))
-    log_1p_e = _SOFTNESS * jax.nn.softplus(excess / _SOFTNESS)
-    log_r = log_bound - jnp.expm1(log_1p_e)
-    log_e_slope = log_1p_e + jax.nn.log_sigmoid(excess / _SOFTNESS)
-    rate, slope = jax.jvp(rate_of, (log_r,), (jnp.ones_like(log_r),))
+    e, log_e_slope = soft_positive(excess)
+    log_r = log_bound - e
+    rate, slope = jax.jvp(lambda log_r: rate_of(log_r, rho), (log_r,), (jnp.ones_like(log_r),))
     lost = -jnp.expm1(log_r)  # 1 − r, exact where r is near 1
     numbers = Numbers(first, verifier, (last - jnp.exp(log_r) * first) / lost, rate, rho)
-    # The Jacobian is triangular once the rate's row has cleared the limit's of r.
+    # The Jacobian is triangular once the rows of ρ and γ have cleared the others.
     log_det = (
         (log_first + log_verifier)
         + (log_last - jnp.log(lost))  # ∂U_s∞ at fixed r
@@ -86,6 +84,17 @@ def to_numbers(x: Float[Array, " numbers"], rate_of: RateOf) -> tuple[Numbers, F
         + (log_rho + jax.nn.log_sigmoid(-logit_w))  # ∂ρ
     )
     return numbers, log_det
+
+
+def soft_positive(x: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """A positive number, `exp(s·softplus(x/s)) − 1`, and the logarithm of its slope.
+
+    Exponential below `s` and above 1, about linear between.  What is positive and bounded
+    above by the data is spread evenly down to zero; on a logarithmic scale that is a long
+    tail before a wall, which costs the sampler divergences.
+    """
+    log_1p = _SOFTNESS * jax.nn.softplus(x / _SOFTNESS)
+    return jnp.expm1(log_1p), log_1p + jax.nn.log_sigmoid(x / _SOFTNESS)
 
 
 def _log_largest_rho(verifier: Float[Array, ""], way: Float[Array, ""]) -> Float[Array, ""]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from gapjax.posterior.model import Model
 from gapjax.posterior.observations import Observations
+from gapjax.posterior.verdict import TIME_CONSTANTS
 
 _PREDICTIVE_DRAWS = 500
 # Those of `Described.numbers` that are uncertainties; the others are rates and ratios.
@@ -32,11 +33,15 @@ class Described(NamedTuple):
     """What each draw says, uncertainties in units of the curve's scale.
 
     - `numbers`: solver0, verifier0, rate, rho, the three limits, and the law's shape.
+    - `covered`: time constants covered, `−log D(T)`, which is `γT` under the exponential law.
+    - `needed`: epochs after which `TIME_CONSTANTS` of them are covered.
     - `mean`: the law's pair at the checkpoints.
     - `log_likelihood`: of each checkpoint's pair.
     """
 
     numbers: dict[str, Float[Array, "curves chains draws"]]
+    covered: Float[Array, "curves chains draws"]
+    needed: Float[Array, "curves chains draws"]
     mean: Float[Array, "curves chains draws time 2"]
     log_likelihood: Float[Array, "curves chains draws time"]
 
@@ -67,7 +72,11 @@ def describe(
             "verifier_noise": jnp.hypot(scale[1, 0], scale[1, 1]),
             **model.family.shape(shape),
         }
-        return Described(named, mean, model.likelihood(mean, scale).log_prob(observed.pair))
+        covered = -jnp.log(law.remaining(observed.span))
+        needed = law.time_to_remaining(jnp.exp(-TIME_CONSTANTS))
+        return Described(
+            named, covered, needed, mean, model.likelihood(mean, scale).log_prob(observed.pair)
+        )
 
     per_draw = jax.vmap(jax.vmap(one, (None, 0)), (None, 0))
     return jax.vmap(per_draw)(observed, x)

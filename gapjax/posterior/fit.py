@@ -17,6 +17,7 @@ from gapjax.posterior.families import family_named
 from gapjax.posterior.mode import Mode, find_modes
 from gapjax.posterior.model import Model, Noise
 from gapjax.posterior.observations import pad, scale_of
+from gapjax.posterior.phase_plane import phase_plane
 from gapjax.posterior.result import CurveFit, Fit
 from gapjax.posterior.sampling import Chains, Progress, run_nuts
 from gapjax.posterior.verdict import Diagnostics, judge
@@ -163,11 +164,13 @@ def _one_curve(
         failures=failures,
         verdict=judge(
             law=model.family.name,
-            rate=numbers["rate"].ravel(),
+            covered=np.asarray(described.covered).ravel(),
+            needed=np.asarray(described.needed).ravel(),
             first_epoch=float(curve.epochs[0]),
             last_epoch=float(curve.epochs[-1]),
             pattern=np.asarray(replicated.pattern),
             pattern_by_chance=np.asarray(replicated.pattern_by_chance),
+            bend=None if model.family.bends else phase_plane(curve).warning,
             failures=failures,
         ),
     )

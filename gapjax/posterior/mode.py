@@ -73,7 +73,8 @@ def _find_mode(model: Model, observed: Observations) -> Mode:
         max_steps=_MAX_STEPS,
         throw=False,
     )
-    better = energy(solution.value) <= energy(start)  # false where it is nan
+    found = energy(solution.value)
+    better = (found <= energy(start)) & jnp.isfinite(found)
     centre = jnp.where(better, solution.value, start)
     values, vectors = jnp.linalg.eigh(jax.hessian(energy)(centre))
     root = vectors / jnp.sqrt(jnp.maximum(jnp.abs(values), _MIN_CURVATURE))

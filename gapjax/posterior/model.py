@@ -21,7 +21,7 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from gapjax.dynamics.laws import AbstractLaw
+from gapjax.dynamics.laws import AbstractApproach
 from gapjax.posterior.coordinates import BASE_COORDINATES, Numbers, to_numbers
 from gapjax.posterior.families import Family
 from gapjax.posterior.observations import Observations
@@ -74,10 +74,12 @@ class Model:
 
     def law(
         self, x: Float[Array, " coordinates"], span: Float[Array, ""]
-    ) -> tuple[AbstractLaw, Numbers, Float[Array, ""]]:
+    ) -> tuple[AbstractApproach, Numbers, Float[Array, ""]]:
         """The law at coordinates `x`, its numbers, and the log-Jacobian of the latter."""
         base, shape, _ = self.split(x)
-        numbers, log_det = to_numbers(base, lambda log_r: self.family.rate_of(log_r, span, shape))
+        numbers, log_det = to_numbers(
+            base, lambda log_r, rho: self.family.rate_of(log_r, rho, span, shape)
+        )
         return self.family.build(numbers, shape), numbers, log_det
 
     def noise_scale(self, x: Float[Array, " coordinates"]) -> Float[Array, "pair pair"]:

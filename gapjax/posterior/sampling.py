@@ -18,6 +18,7 @@ from gapjax.posterior.model import Model
 from gapjax.posterior.observations import Observations
 
 _TARGET_ACCEPT = 0.9
+_TARGET_ACCEPT_SHAPED = 0.98  # a shape parameter bends the posterior: smaller steps
 _MAX_TREE_DEPTH = 10
 _BLOCK = 100  # iterations between two reports of progress
 
@@ -97,7 +98,9 @@ def _kernel(model: Model, chains: int, warmup: int) -> tuple[Callable, Callable]
             warmup,
             step_size=0.5,
             dense_mass=True,
-            target_accept_prob=_TARGET_ACCEPT,
+            target_accept_prob=(
+                _TARGET_ACCEPT_SHAPED if model.family.coordinates else _TARGET_ACCEPT
+            ),
             max_tree_depth=_MAX_TREE_DEPTH,
             model_args=data,
             rng_key=key,

@@ -78,49 +78,56 @@ class Verdict:
 def judge(
     *,
     law: str,
-    rate: Float[np.ndarray, " draws"],
+    covered: Float[np.ndarray, " draws"],
+    needed: Float[np.ndarray, " draws"],
     first_epoch: float,
     last_epoch: float,
     pattern: Float[np.ndarray, " draws"],
     pattern_by_chance: Float[np.ndarray, " draws"],
+    bend: str | None,
     failures: tuple[str, ...],
 ) -> Verdict:
     """Say whether one curve identifies its limit.
 
     **Arguments:**
 
-    - `rate`: posterior draws of `γ` (per epoch).
+    - `covered`: posterior draws of the time constants covered, `γT` or its like.
+    - `needed`: posterior draws of the epochs after which `TIME_CONSTANTS` are covered.
     - `pattern`, `pattern_by_chance`: sign agreement of neighbouring residuals and that of
       replicated noise, draw by draw (a posterior predictive check of the law).
+    - `bend`: a sentence if the phase plane contradicts the law's constant coupling.
     - `failures`: of the convergence gate.
     """
     if failures:
         return Verdict(False, f"the sampler did not converge: {'; '.join(failures)}")
     span = last_epoch - first_epoch
-    covered = float(np.mean(rate * span > TIME_CONSTANTS))
-    low, middle, high = np.quantile(rate * span, [0.05, 0.5, 0.95])
+    confidence = float(np.mean(covered > TIME_CONSTANTS))
+    low, middle, high = np.quantile(covered, [0.05, 0.5, 0.95])
     constants = f"{middle:.1f} time constants (90% interval {low:.1f} to {high:.1f})"
-    if covered <= _CONFIDENCE:
-        slow = float(np.quantile(rate, 1 - _CONFIDENCE))
-        needed = first_epoch + TIME_CONSTANTS / slow
+    if confidence <= _CONFIDENCE:
+        more = float(np.quantile(needed, _CONFIDENCE))
         advice = (
-            f"train at least to epoch {math.ceil(needed)}"
-            if needed - first_epoch < _FAR_AWAY * span
+            f"train at least to epoch {math.ceil(first_epoch + more)}"
+            if more < _FAR_AWAY * span
             else f"no limit is in sight within {_FAR_AWAY:.0f} times the training so far"
         )
         return Verdict(
             False,
             f"not identified, {advice}: the curve covers {constants}, "
-            f"P(more than {TIME_CONSTANTS}) = {covered:.2f} is below {_CONFIDENCE}",
+            f"P(more than {TIME_CONSTANTS}) = {confidence:.2f} is below {_CONFIDENCE}",
         )
+    also = f"; {bend}" if bend else ""
     chance = float(np.mean(pattern_by_chance >= pattern))
     if chance < _CONTRADICTED:
         return Verdict(
             False,
             f"not identified: the {law} law does not describe this curve, its residuals "
             f"follow a pattern ({(1 + np.median(pattern)) / 2:.0%} of neighbours lie on the same "
-            f"side, predictive p {_p_value(chance)}), so the interval of its limit is too narrow",
+            f"side, predictive p {_p_value(chance)}), so the interval of its limit is too "
+            f"narrow{also}",
         )
+    if bend:
+        return Verdict(False, f"not identified, although the curve covers {constants}: {bend}")
     return Verdict(True, f"identified: the curve covers {constants}")
 
 

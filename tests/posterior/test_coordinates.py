@@ -19,7 +19,7 @@ coordinate = st.floats(-2, 2)
 
 
 def numbers_at(x):
-    return to_numbers(x, lambda log_r: -log_r / SPAN)
+    return to_numbers(x, lambda log_r, rho: -log_r / SPAN)
 
 
 @given(st.lists(coordinate, min_size=5, max_size=5))
