@@ -30,6 +30,11 @@ class Samples:
     logprobs: Float[np.ndarray, "P N T"]  # nats, under the untempered model; 0 beyond
     finished: Bool[np.ndarray, "P N"]  # False: cut off at max_new_tokens
 
+    @property
+    def uncertainties(self) -> Float[np.ndarray, "P N"]:
+        """Total negative log-likelihoods (nats): `U_f(ŷ|x)` of arXiv:2507.00075."""
+        return -np.asarray(self.logprobs, np.float64).sum(axis=-1)
+
     def answer(self, prompt: int, sample: int) -> list[int]:
         """Token ids of one answer, the stop token included."""
         return self.tokens[prompt, sample, : self.lengths[prompt, sample]].tolist()

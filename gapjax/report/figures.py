@@ -32,6 +32,11 @@ def progress_figure(trajectory: pd.DataFrame, *, title: str) -> Figure:
     left.set_ylim(0, 1.02)
     left.set_ylabel("accuracy on held-out problems")
     left.legend(frameon=False, fontsize=8.5)
+    left.set_title(
+        f"accuracy up while pass@{n} goes down is sharpening, not learning",
+        fontsize=8.5,
+        color="0.25",
+    )
 
     right.plot(
         epochs,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,11 +31,6 @@ class Candidates:
     scores: Float[np.ndarray, "P N"]  # the verifier's
     selection: Selection
 
-    @functools.cached_property
-    def uncertainties(self) -> Float[np.ndarray, "P N"]:
-        """Total negative log-likelihoods (nats)."""
-        return -np.asarray(self.samples.logprobs, np.float64).sum(axis=-1)
-
     def chosen(self, values: np.ndarray) -> np.ndarray:
         """`values[p, n]` of the selected candidates."""
         return values[np.arange(len(self.problems)), self.selection.index]
@@ -48,11 +42,12 @@ class Candidates:
     def _record(self, p: int) -> dict[str, Any]:
         problem = self.problems[p]
         fell_back = bool(self.selection.fell_back[p])
+        uncertainties = self.samples.uncertainties[p]
         candidates = [
             {
                 "text": text,
                 "tokens": self.samples.answer(p, n),
-                "logprob": round(-float(self.uncertainties[p, n]), 6),
+                "logprob": round(-float(uncertainties[n]), 6),
                 "length": int(self.samples.lengths[p, n]),
                 "finished": bool(self.samples.finished[p, n]),
                 "score": round(float(self.scores[p, n]), 6),
@@ -107,9 +102,8 @@ def make_candidates(
         ]
     )
     scores = _verifier(recipe)(loaded, problems, samples)
-    uncertainties = -np.asarray(samples.logprobs, np.float64).sum(axis=-1)
     selection = best_of_n(
-        scores, uncertainties, samples.lengths, threshold=recipe.verifier.threshold
+        scores, samples.uncertainties, samples.lengths, threshold=recipe.verifier.threshold
     )
     return Candidates(tuple(problems), prompts, samples, texts, correct, scores, selection)
 

@@ -21,7 +21,7 @@ def summarise(candidates: Candidates) -> dict[str, float]:
     Source: arXiv:2507.00075, definitions of solver and verifier uncertainty.
     """
     samples, chosen = candidates.samples, candidates.chosen
-    total, lengths = candidates.uncertainties, samples.lengths
+    total, lengths = samples.uncertainties, samples.lengths
     solver, verifier = total.mean(axis=1), chosen(total)
     n = total.shape[1]
     metrics = {

@@ -25,6 +25,7 @@ class TaskConfig:
     template: str = "What is {a} + {b}?"  # the prompt
     train: int = Field(default=40, ge=1)  # problems to sample answers for and learn from
     probe: int = Field(default=40, ge=2)  # held-out problems to measure on
+    seed: int = Field(default=0, ge=0)  # of the split, so that runs with other seeds share it
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -67,7 +67,7 @@ def make_splits(recipe: Recipe) -> Splits:
         digits=task.digits,
         train=task.train,
         probe=task.probe,
-        seed=recipe.seed,
+        seed=task.seed,
         template=task.template,
     )
 

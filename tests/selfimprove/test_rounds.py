@@ -56,8 +56,8 @@ def test_the_second_round_samples_the_model_that_the_first_one_made(adder, event
         logprobs = score(model, candidates.prompts, candidates.samples.answers())
         return np.array([[-row.sum() for row in rows] for rows in logprobs])
 
-    np.testing.assert_allclose(uncertainties(made), candidates.uncertainties, atol=1e-3)
-    assert np.abs(uncertainties(adder.model) - candidates.uncertainties).max() > 1e-2
+    np.testing.assert_allclose(uncertainties(made), candidates.samples.uncertainties, atol=1e-3)
+    assert np.abs(uncertainties(adder.model) - candidates.samples.uncertainties).max() > 1e-2
 
 
 def test_measurement_uses_common_random_numbers(adder) -> None:
