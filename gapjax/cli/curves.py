@@ -1,4 +1,4 @@
-"""`gapjax simulate` and `gapjax fit`: commands about trajectory tables."""
+"""`gapjax simulate`, `fit` and `forecast`: commands about trajectory tables."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     """Register the commands of this module."""
     _add_simulate(commands)
     _add_fit(commands)
+    _add_forecast(commands)
 
 
 def _add_simulate(commands: argparse._SubParsersAction) -> None:
@@ -65,6 +66,20 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--draws", type=int, default=1000, metavar="N", help="default 1000 a chain")
     add_common_arguments(parser)
     parser.set_defaults(run=_fit)
+
+
+def _add_forecast(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "forecast",
+        help="predict later checkpoints",
+        description="Predict the checkpoints after epoch E, up to epoch H, from those up to E.",
+    )
+    _add_table_arguments(parser)
+    parser.add_argument("--until", type=float, required=True, metavar="E", help="last known epoch")
+    parser.add_argument("--horizon", type=float, required=True, metavar="H", help="last to predict")
+    parser.add_argument("--law", default="stochastic", help="law to use (default stochastic)")
+    add_common_arguments(parser)
+    parser.set_defaults(run=_forecast)
 
 
 def _add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +166,47 @@ def _fit(arguments: argparse.Namespace) -> None:
                 f"{curve.curve.name}: solver limit {limit['q50']:.4g} nats "
                 f"[{limit['q05']:.4g}, {limit['q95']:.4g}]; {curve.reason}"
             )
+        print(f"wrote {arguments.out}")
+
+
+def _forecast(arguments: argparse.Namespace) -> None:
+    refuse_existing(arguments.out, overwrite=arguments.overwrite)
+    import pandas as pd
+
+    from gapjax import trajectories
+    from gapjax.posterior import fit
+    from gapjax.posterior.families import family_named
+    from gapjax.posterior.forecast import forecast_table, horizon_epochs
+    from gapjax.posterior.plots import forecast_figure
+
+    family_named(arguments.law)
+    curves = trajectories.read(
+        arguments.files,
+        solver_column=arguments.solver_column,
+        verifier_column=arguments.verifier_column,
+        group_by=arguments.group_by,
+    )
+    ahead = [horizon_epochs(curve, arguments.until, arguments.horizon) for curve in curves]
+    known = trajectories.Trajectories(tuple(curve.until(arguments.until) for curve in curves))
+    with output_folder(arguments.out, overwrite=arguments.overwrite) as folder:
+        with _progress(f"fitting {len(curves)} curve(s)", quiet=arguments.quiet) as progress:
+            result = fit(known, arguments.law, seed=arguments.seed, progress=progress)
+        tables = [
+            forecast_table(curve, epochs, seed=arguments.seed)
+            for curve, epochs in zip(result, ahead, strict=True)
+        ]
+        trajectories.write(pd.concat(tables), folder / "forecast.csv")
+        (folder / "plots").mkdir()
+        for number, (curve, table, whole) in enumerate(
+            zip(result, tables, curves, strict=True), start=1
+        ):
+            suffix = f"-{number}" if len(curves) > 1 else ""
+            figure = forecast_figure(curve, table, whole)
+            figure.savefig(folder / "plots" / f"forecast{suffix}.png", dpi=150)
+    if not arguments.quiet:
+        for curve in result:
+            if not curve.converged:
+                print(f"{curve.curve.name}: not converged: {'; '.join(curve.failures)}")
         print(f"wrote {arguments.out}")
 
 

@@ -94,7 +94,7 @@ class AbstractRelaxation(AbstractApproach):
 
     @property
     @abc.abstractmethod
-    def _exponent(self) -> Scalar:
+    def potential_exponent(self) -> Scalar:
         """`q` of the potential `E ∝ (G − G∞)^(1+q)`."""
 
     @property
@@ -103,11 +103,15 @@ class AbstractRelaxation(AbstractApproach):
         solver = self.solver0 - (self.solver0 - self.verifier0 - gap) / (1 - self.rho)
         return Limit(solver, solver - gap, gap)
 
+    def depth(self, t: Float[Array, "*time"]) -> Float[Array, "*time"]:
+        """`−log D(t)`: time constants covered; `γ·t` under the exponential law."""
+        return relaxation_depth(self.rate * t, self.potential_exponent)
+
     def remaining(self, t: Float[Array, "*time"]) -> Float[Array, "*time"]:
-        return remaining_fraction(self.rate * t, self._exponent)
+        return jnp.exp(-self.depth(t))
 
     def time_to_remaining(self, fraction: Float[Array, ""]) -> Float[Array, ""]:
-        return fraction_time(fraction, self._exponent) / self.rate
+        return fraction_time(fraction, self.potential_exponent) / self.rate
 
     def solver(self, t: Float[Array, "*time"]) -> Float[Array, "*time"]:
         limit = self.limit.solver
@@ -121,7 +125,7 @@ class AbstractRelaxation(AbstractApproach):
         # With α = 1, which only sets the unit of the potential.
         delta = self.solver0 - self.verifier0 - self.gap_limit
         distance = state[0] - state[1] - self.gap_limit
-        size = jnp.abs(distance / delta) ** self._exponent
+        size = jnp.abs(distance / delta) ** self.potential_exponent
         energy = self.rate / (1 - self.rho) * size * distance
         return jnp.stack([-energy, -self.rho * energy])
 
@@ -130,7 +134,7 @@ class Exponential(AbstractRelaxation):
     """The paper's law, `E = k·G − b`: `D(t) = exp(−γ·t)` with `γ = k(α−β)`."""
 
     @property
-    def _exponent(self) -> Scalar:
+    def potential_exponent(self) -> Scalar:
         return 0.0
 
     @classmethod
@@ -157,12 +161,17 @@ class Power(AbstractRelaxation):
     exponent: Scalar = 1.0
 
     @property
-    def _exponent(self) -> Scalar:
+    def potential_exponent(self) -> Scalar:
         return self.exponent
 
 
 def remaining_fraction(x: Float[Array, "*time"], exponent: Scalar) -> Float[Array, "*time"]:
     """`(1 + q·x)^(−1/q)` for `x ≥ 0`, smooth in `q` down to `q = 0`, where it is `exp(−x)`."""
+    return jnp.exp(-relaxation_depth(x, exponent))
+
+
+def relaxation_depth(x: Float[Array, "*time"], exponent: Scalar) -> Float[Array, "*time"]:
+    """`log(1 + q·x)/q` for `x ≥ 0`, smooth in `q` down to `q = 0`, where it is `x`."""
     y = jnp.asarray(exponent * x)
     small = jnp.abs(y) < 1e-4
     safe = jnp.where(small, 1.0, y)
@@ -170,7 +179,7 @@ def remaining_fraction(x: Float[Array, "*time"], exponent: Scalar) -> Float[Arra
     ratio = jnp.where(
         small, 1 - y * (1 / 2 - y * (1 / 3 - y * (1 / 4 - y / 5))), jnp.log1p(safe) / safe
     )
-    return jnp.exp(-x * ratio)
+    return x * ratio
 
 
 def fraction_time(fraction: Float[Array, "*batch"], exponent: Scalar) -> Float[Array, "*batch"]:

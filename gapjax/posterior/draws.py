@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from gapjax.dynamics.laws import AbstractRelaxation
 from gapjax.posterior.model import Model
 from gapjax.posterior.observations import Observations
+from gapjax.posterior.process import wander
 from gapjax.posterior.verdict import TIME_CONSTANTS
 
 _PREDICTIVE_DRAWS = 500
@@ -74,9 +76,8 @@ def describe(
         }
         covered = -jnp.log(law.remaining(observed.span))
         needed = law.time_to_remaining(jnp.exp(-TIME_CONSTANTS))
-        return Described(
-            named, covered, needed, mean, model.likelihood(mean, scale).log_prob(observed.pair)
-        )
+        log_likelihood = model.log_likelihood(law, x, observed)
+        return Described(named, covered, needed, mean, log_likelihood)
 
     per_draw = jax.vmap(jax.vmap(one, (None, 0)), (None, 0))
     return jax.vmap(per_draw)(observed, x)
@@ -109,7 +110,13 @@ def replicate(
     ) -> Replicated:
         law, _, _ = model.law(x, observed.span)
         mean = jnp.stack([law.solver(observed.times), law.verifier(observed.times)], axis=-1)
-        pair = model.likelihood(mean, model.noise_scale(x)).sample(key)
+        key, process_key = jax.random.split(key)
+        centre = mean
+        if model.noise.process:
+            assert isinstance(law, AbstractRelaxation)
+            move = model.steps(law, x, observed.times)
+            centre = mean + wander(law, move, jnp.zeros(2), process_key)
+        pair = model.likelihood(centre, model.noise_scale(x)).sample(key)
         return Replicated(
             pair,
             _pattern(observed.pair - mean, observed.mask),

@@ -24,6 +24,7 @@ class Family(abc.ABC):
 
     name: str
     bends: bool = False  # whether the path in the phase plane may be curved
+    process: bool = False  # whether the dynamics are noisy unless told otherwise
 
     @property
     @abc.abstractmethod
@@ -164,6 +165,7 @@ FAMILIES: dict[str, Family] = {
         ExponentialFamily("exponential"),
         PowerFamily("power"),
         CurvedFamily("curved", bends=True),
+        PowerFamily("stochastic", process=True),
     )
 }
 

@@ -24,7 +24,7 @@ from gapjax.posterior.verdict import Diagnostics, judge
 from gapjax.trajectories import Curve, Source, Trajectories
 
 _MAX_DRAWS = 100_000
-_LEAST_SQUARES = Noise()
+_METHODS = ("nuts", "map")
 
 
 def fit(
@@ -32,7 +32,7 @@ def fit(
     law: str = "exponential",
     *,
     method: Literal["nuts", "map"] = "nuts",
-    noise: Noise = _LEAST_SQUARES,
+    noise: Noise | None = None,
     seed: int = 0,
     chains: int = 4,
     draws: int = 1000,
@@ -54,7 +54,8 @@ def fit(
       `solver_column`, `verifier_column` and `group_by` as in `gapjax.trajectories.read`.
     - `law`: name of a family of laws, see `gapjax.posterior.FAMILIES`.
     - `method`: `"nuts"` samples; `"map"` is the fast path, a Gaussian around the mode.
-    - `noise`: how measurements scatter around the law.
+    - `noise`: how measurements scatter around the law; the default is that of least squares,
+      and for the law `stochastic` noise in the dynamics as well.
     - `seed`: of all randomness; a curve's draws depend on it and on the curve's position.
     - `chains`, `draws`, `warmup`: of the sampler.
     - `progress`: called with iterations done and their total.
@@ -66,9 +67,12 @@ def fit(
     curves = trajectories.read(
         data, solver_column=solver_column, verifier_column=verifier_column, group_by=group_by
     )
-    model = Model(family_named(law), noise)
-    if method not in ("nuts", "map"):
-        raise UserError(f"unknown method {method!r}", hint="methods are: nuts, map")
+    family = family_named(law)
+    model = Model(family, Noise(process=family.process) if noise is None else noise)
+    if model.noise.process and family.bends:
+        raise UserError(f"law {law!r} has no noise in its dynamics", hint="use law 'stochastic'")
+    if method not in _METHODS:
+        raise UserError(f"unknown method {method!r}", hint=f"methods are: {', '.join(_METHODS)}")
     for name, count, smallest in (
         ("chains", chains, 2),
         ("draws", draws, 4),
@@ -82,6 +86,9 @@ def fit(
         root = jax.random.key(seed)
         keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(np.arange(len(observed.span)))
         mode = find_modes(model, observed)
+        failures = [
+            "" if found else "the optimiser did not reach the mode" for found in mode.success
+        ]
         if method == "nuts":
             sampled = run_nuts(
                 model,
@@ -104,7 +111,7 @@ def fit(
                 curve,
                 scale,
                 method,
-                bool(mode.success[i]),
+                failures[i],
                 *jax.tree.map(itemgetter(i), (sampled, described, replicated)),
             )
             for i, (curve, scale) in enumerate(zip(curves, scales, strict=True))
@@ -113,6 +120,10 @@ def fit(
         method=method,
         seed=seed,
     )
+
+
+def _mode_failure(found: bool) -> str:
+    return "" if found else "the optimiser did not reach the mode"
 
 
 def _gaussian(mode: Mode, seed: int, chains: int, draws: int) -> Chains:
@@ -132,7 +143,7 @@ def _one_curve(
     curve: Curve,
     scale: float,
     method: str,
-    mode_found: bool,
+    failure: str,
     sampled: Chains,
     described: Described,
     replicated: Replicated,
@@ -144,7 +155,7 @@ def _one_curve(
         failures = diagnostics.failures
     else:
         diagnostics = Diagnostics()
-        failures = () if mode_found else ("the optimiser did not reach the mode",)
+        failures = (failure,) if failure else ()
     numbers = {
         name: np.asarray(values) * (scale if name in IN_NATS else 1.0)
         for name, values in described.numbers.items()

@@ -63,9 +63,9 @@ def find_modes(model: Model, observed: Observations) -> Mode:
 def _find_mode(model: Model, observed: Observations) -> Mode:
     start, noise = _least_squares(model, observed)
     energy = potential(model, observed)
-    start = start.at[model.coordinates.index("log_noise")].set(jnp.log(noise))
-    if model.noise.correlated:
-        start = start.at[model.coordinates.index("log_verifier_noise")].set(jnp.log(noise))
+    for name in ("log_noise", "log_verifier_noise", "log_drive", "log_level"):
+        if name in model.coordinates:
+            start = start.at[model.coordinates.index(name)].set(jnp.log(noise))
     solution: optimistix.Solution = optimistix.minimise(
         lambda x, _: energy(x),
         optimistix.BFGS(rtol=1e-8, atol=1e-8),

@@ -21,10 +21,11 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from gapjax.dynamics.laws import AbstractApproach
+from gapjax.dynamics.laws import AbstractApproach, AbstractRelaxation
 from gapjax.posterior.coordinates import BASE_COORDINATES, Numbers, to_numbers
 from gapjax.posterior.families import Family
 from gapjax.posterior.observations import Observations
+from gapjax.posterior.process import Filtered, Steps, kalman_filter, steps
 
 # Measurements have finite precision: without a floor a noise-free curve has no posterior.
 _NOISE_FLOOR = 1e-5
@@ -40,16 +41,18 @@ class Noise:
       series explain away the other, and on the published curves the fit then sits on one
       series alone.)
     - `degrees_of_freedom`: of a Student-t, for curves with outliers; `None` is Gaussian.
+    - `process`: also noise in the dynamics, see `gapjax.posterior.process`.
     """
 
     correlated: bool = False
     degrees_of_freedom: float | None = None
+    process: bool = False
 
     @property
     def coordinates(self) -> tuple[str, ...]:
-        return ("log_noise", "log_verifier_noise", "atanh_correlation")[
-            : 3 if self.correlated else 1
-        ]
+        pair = ("log_verifier_noise", "atanh_correlation") if self.correlated else ()
+        process = ("log_drive", "log_level") if self.process else ()
+        return ("log_noise", *pair, *process)
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class Model:
             # The two scales are alike within a factor of e; the correlation is near uniform.
             log_prior += dist.Normal(noise[0], 1.0).log_prob(noise[1])
             log_prior += dist.Normal(0.0, 1.0).log_prob(noise[2])
+        if self.noise.process:
+            log_prior += dist.Normal(jnp.log(0.02), 1.5).log_prob(noise[-2:]).sum()
         return log_prior
 
     def __call__(self, observed: Observations, centre: Any, root: Any) -> None:
@@ -122,9 +127,8 @@ class Model:
         x = numpyro.deterministic("x", centre + root @ position)
         law, numbers, log_det = self.law(x, observed.span)
         numpyro.factor("prior", self.prior(x, numbers) + log_det)
-        mean = jnp.stack([law.solver(observed.times), law.verifier(observed.times)], axis=-1)
-        likelihood = self.likelihood(mean, self.noise_scale(x))
-        numpyro.sample("pair", likelihood.mask(observed.mask), obs=observed.pair)
+        log_likelihood = self.log_likelihood(law, x, observed)
+        numpyro.factor("pair", jnp.sum(jnp.where(observed.mask, log_likelihood, 0.0)))
 
     def likelihood(
         self, mean: Float[Array, "*batch 2"], scale: Float[Array, "pair pair"]
@@ -134,3 +138,33 @@ class Model:
         if df is not None:
             return dist.MultivariateStudentT(df, mean, scale)
         return dist.MultivariateNormal(mean, scale_tril=scale)
+
+    def steps(
+        self,
+        law: AbstractRelaxation,
+        x: Float[Array, " coordinates"],
+        times: Float[Array, " time"],
+        start: Float[Array, ""] | float = 0.0,
+    ) -> Steps:
+        """How the process noise moves the pair off the law through `times`."""
+        drive, level = jnp.exp(self.split(x)[2][-2:])
+        return steps(law, drive, level, times, start)
+
+    def filtered(
+        self, law: AbstractApproach, x: Float[Array, " coordinates"], observed: Observations
+    ) -> Filtered:
+        """The deviation from the law given all checkpoints; for models with process noise."""
+        assert isinstance(law, AbstractRelaxation)  # `fit` refuses other families
+        times, scale = observed.times, self.noise_scale(x)
+        residual = observed.pair - jnp.stack([law.solver(times), law.verifier(times)], axis=-1)
+        move = self.steps(law, x, times)
+        return kalman_filter(law, move, scale @ scale.T, residual, observed.mask)
+
+    def log_likelihood(
+        self, law: AbstractApproach, x: Float[Array, " coordinates"], observed: Observations
+    ) -> Float[Array, " time"]:
+        """Log-density of each checkpoint's pair, given the earlier ones if that matters."""
+        if self.noise.process:
+            return self.filtered(law, x, observed).log_likelihood
+        mean = jnp.stack([law.solver(observed.times), law.verifier(observed.times)], axis=-1)
+        return self.likelihood(mean, self.noise_scale(x)).log_prob(observed.pair)

@@ -6,11 +6,13 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gapjax.dynamics.plots import COLOURS, SYMBOLS
 from gapjax.posterior.result import SERIES, CurveFit, measurements
+from gapjax.trajectories import Curve
 
 if TYPE_CHECKING:
     from gapjax.posterior.result import Quantiles
@@ -70,6 +72,59 @@ def trajectory_figure(fit: CurveFit) -> Figure:
     )
     verdict = "\n".join(textwrap.wrap(f"{fit.reason[0].upper()}{fit.reason[1:]}.", 96))
     left.set_title(verdict, loc="left", fontsize=8.5, color="0.25" if fit.identified else "#b02a2a")
+    return figure
+
+
+def forecast_figure(fit: CurveFit, table: pd.DataFrame, known: Curve) -> Figure:
+    """A forecast (median, 50% and 90% bands) against what was measured afterwards.
+
+    - `fit`: of the checkpoints up to the origin.
+    - `table`: from `gapjax.posterior.forecast.forecast_table`.
+    - `known`: the whole curve; what lies beyond the origin is drawn hollow.
+    """
+    figure = Figure(figsize=(7.6, 4.6), layout="constrained")
+    axes = figure.subplots()
+    origin, past, later = fit.curve.epochs[-1], measurements(fit.curve), measurements(known)
+    for series in SERIES:
+        colour, q = COLOURS[series], table[table["series"] == series]
+        start = past[series][-1]
+        epochs = np.append(origin, q["epoch"])
+        for low, high, alpha in (("q05", "q95", 0.15), ("q25", "q75", 0.28)):
+            bands = (np.append(start, q[low]), np.append(start, q[high]))
+            axes.fill_between(epochs, *bands, color=colour, alpha=alpha, linewidth=0)
+        axes.plot(epochs, np.append(start, q["q50"]), color=colour, linewidth=1.4)
+        label = f"{series} ${SYMBOLS[series]}$"
+        axes.plot(fit.curve.epochs, past[series], "o", color=colour, markersize=4.5, label=label)
+        unseen = known.epochs > origin
+        axes.plot(
+            known.epochs[unseen],
+            later[series][unseen],
+            "o",
+            markerfacecolor="white",
+            markeredgecolor=colour,
+            markersize=4.5,
+        )
+    axes.axvline(origin, color="0.6", linewidth=0.9, linestyle=":")
+    axes.annotate(
+        "forecast from here",
+        (origin, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, -4),
+        textcoords="offset points",
+        va="top",
+        color="0.45",
+        fontsize=8,
+    )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("uncertainty (nats)")
+    axes.set_title(
+        f"{fit.curve.name}: forecast by the {fit.model.family.name} law "
+        "(50% and 90% bands; hollow: measured later)",
+        loc="left",
+        fontsize=9.5,
+    )
+    axes.legend(frameon=False, fontsize=9, loc="best")
+    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

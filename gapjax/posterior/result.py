@@ -148,6 +148,12 @@ class CurveFit:
             "diagnostics": asdict(self.diagnostics),
         }
 
+    def forecast(self, epochs: Sequence[float], *, seed: int = 0) -> pd.DataFrame:
+        """Predictive table for `epochs` beyond the last checkpoint, noise included (nats)."""
+        from gapjax.posterior.forecast import forecast_table
+
+        return forecast_table(self, np.asarray(epochs, dtype=float), seed=seed)
+
     def plot_trajectory(self) -> Figure:
         """Measurements, posterior fan, and the limits with their intervals."""
         from gapjax.posterior.plots import trajectory_figure
@@ -231,6 +237,10 @@ class Fit(Sequence[CurveFit]):
         from gapjax.posterior.datatree import to_datatree
 
         return to_datatree(self)
+
+    def forecast(self, epochs: Sequence[float]) -> pd.DataFrame:
+        """Predictive tables of all curves for `epochs` beyond their last checkpoint."""
+        return pd.concat([c.forecast(epochs, seed=self.seed) for c in self], ignore_index=True)
 
     def plot_trajectory(self, index: int = 0) -> Figure:
         """Picture of one curve: measurements, posterior fan, limits with intervals."""

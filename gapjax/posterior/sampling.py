@@ -99,7 +99,9 @@ def _kernel(model: Model, chains: int, warmup: int) -> tuple[Callable, Callable]
             step_size=0.5,
             dense_mass=True,
             target_accept_prob=(
-                _TARGET_ACCEPT_SHAPED if model.family.coordinates else _TARGET_ACCEPT
+                _TARGET_ACCEPT_SHAPED
+                if model.family.coordinates and not model.noise.process
+                else _TARGET_ACCEPT
             ),
             max_tree_depth=_MAX_TREE_DEPTH,
             model_args=data,
