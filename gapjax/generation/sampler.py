@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from gapjax.errors import UserError
 from gapjax.generation.batching import bucketed, chunks, pad_left
-from gapjax.models.transformer import Transformer
+from gapjax.models.transformer import Prefix, Transformer
+
+_SHRINK = 4  # unfinished answers move to a batch of a quarter of the size …
+_SMALLEST_BATCH = 8  # … unless that would be smaller than this
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +30,8 @@ class Samples:
     """
 
     tokens: Int[np.ndarray, "P N T"]  # 0 beyond the length
-    lengths: Int[np.ndarray, "P N"]  # tokens, the stop token included
     logprobs: Float[np.ndarray, "P N T"]  # nats, under the untempered model; 0 beyond
+    lengths: Int[np.ndarray, "P N"]  # tokens, the stop token included
     finished: Bool[np.ndarray, "P N"]  # False: cut off at max_new_tokens
 
     @property
@@ -111,6 +115,15 @@ def sample(
     return Samples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
+class _Answers(NamedTuple):
+    """Answers in the making, A × B of them: A prefixes with B answers each."""
+
+    tokens: Int[Array, "A B T"]
+    logprobs: Float[Array, "A B T"]
+    lengths: Int[Array, "A B"]
+    done: Bool[Array, "A B"]
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _sample(
     graph: nnx.GraphDef,
@@ -123,61 +136,92 @@ def _sample(
     keys: Key[Array, " P"],
     stop: Int[Array, " stops"],
     temperature: Float[Array, ""] | float,
-) -> tuple[Array, Array, Array, Array]:
+) -> _Answers:
     model = nnx.merge(graph, state)
     shape = (prompts.shape[0], n)
-    uniforms = jax.vmap(lambda key: jax.random.uniform(key, (n, slots)))(keys)
 
-    def choose(logits: Float[Array, "P N V"], step: Array) -> tuple[Array, Array]:
+    def extended(
+        answers: _Answers, step: Array, logits: Float[Array, "A B V"], uniforms: Array
+    ) -> _Answers:
+        """One more token each; finished answers stay as they are."""
         if greedy:
             token = jnp.argmax(logits, axis=-1)
         else:
             weights = jnp.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
             token = _inverse_cdf(weights, uniforms[:, :, step])
         chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0]
-        return token.astype(jnp.int32), chosen - jax.nn.logsumexp(logits, axis=-1)
+        logprob = chosen - jax.nn.logsumexp(logits, axis=-1)
+        tokens, logprobs, lengths, done = answers
+        return _Answers(
+            tokens.at[:, :, step].set(jnp.where(done, 0, token)),
+            logprobs.at[:, :, step].set(jnp.where(done, 0.0, logprob)),
+            lengths + ~done,
+            done | jnp.isin(token, stop),
+        )
+
+    def decoded(loop: tuple, prefix: Prefix, uniforms: Array, enough: int) -> tuple:
+        """Decode until at most `enough` answers are unfinished."""
+
+        def goes_on(loop: tuple) -> Array:
+            step, answers, _ = loop
+            return (step + 1 < slots) & ((~answers.done).sum() > enough)
+
+        def advance(loop: tuple) -> tuple:
+            step, answers, cache = loop
+            hidden, cache = model.decode(answers.tokens[:, :, step], step, cache, prefix)
+            logits = model.logits(hidden)
+            return step + 1, extended(answers, step + 1, logits, uniforms), cache
+
+        return jax.lax.while_loop(goes_on, advance, loop)
 
     hidden, prefix = model.prefill(prompts, prompt_mask)
-    logits = jnp.broadcast_to(
-        model.logits(hidden[:, -1])[:, None], (*shape, model.config.vocab_size)
-    )
-    step = jnp.zeros((), jnp.int32)
-
-    def record(carry: tuple[Array, ...], step: Array, logits: Array) -> tuple[Array, ...]:
-        tokens, logprobs, lengths, done = carry
-        token, logprob = choose(logits, step)
-        # Finished answers keep running until all have ended, but nothing is recorded.
-        tokens = tokens.at[:, :, step].set(jnp.where(done, 0, token))
-        logprobs = logprobs.at[:, :, step].set(jnp.where(done, 0.0, logprob))
-        lengths = lengths + ~done
-        return tokens, logprobs, lengths, done | jnp.isin(token, stop)
-
-    carry = record(
-        (
+    first = model.logits(hidden[:, -1])[:, None]
+    uniforms = jax.vmap(lambda key: jax.random.uniform(key, (n, slots)))(keys)
+    answers = extended(
+        _Answers(
             jnp.zeros((*shape, slots), jnp.int32),
             jnp.zeros((*shape, slots), jnp.float32),
             jnp.zeros(shape, jnp.int32),
             jnp.zeros(shape, bool),
         ),
-        step,
-        logits,
+        jnp.zeros((), jnp.int32),
+        jnp.broadcast_to(first, (*shape, model.config.vocab_size)),
+        uniforms,
     )
-
-    def unfinished(loop: tuple) -> Array:
-        step, (_, _, _, done), _ = loop
-        return (step + 1 < slots) & ~done.all()
-
-    def advance(loop: tuple) -> tuple:
-        step, carry, cache = loop
-        hidden, cache = model.decode(carry[0][:, :, step], step, cache, prefix)
-        return step + 1, record(carry, step + 1, model.logits(hidden)), cache
-
     # The last token is never fed back, so the cache has one slot less than the answer.
     cache = model.empty_cache(*shape, max(slots - 1, 1))
-    _, (tokens, logprobs, lengths, done), _ = jax.lax.while_loop(
-        unfinished, advance, (step, carry, cache)
-    )
-    return tokens, lengths, logprobs, done
+
+    def finished(loop: tuple, prefix: Prefix, uniforms: Array) -> _Answers:
+        """Decode to the end; what is unfinished moves to ever smaller batches.
+
+        Most answers end long before the last one does. In a smaller batch every answer has
+        its own copy of its prompt's keys and values.
+        """
+        total = loop[1].done.size
+        size = total // _SHRINK
+        if size < _SMALLEST_BATCH:
+            return decoded(loop, prefix, uniforms, enough=0)[1]
+        step, answers, cache = decoded(loop, prefix, uniforms, enough=size)
+        rows = jnp.nonzero(~answers.done.ravel(), size=size, fill_value=total)[0]
+
+        def pick(x: Array) -> Array:
+            return x.reshape(total, *x.shape[2:]).at[rows].get(mode="clip")[:, None]
+
+        few: _Answers = jax.tree.map(pick, answers)
+        # Places that no unfinished answer takes hold a copy, which must not be continued.
+        few = few._replace(done=few.done | (rows == total)[:, None])
+        few_prefix = jax.tree.map(
+            lambda x: x.at[rows // answers.done.shape[1]].get(mode="clip"), prefix
+        )
+        few = finished((step, few, jax.tree.map(pick, cache)), few_prefix, pick(uniforms))
+
+        def put_back(x: Array, part: Array) -> Array:
+            flat = x.reshape(total, *x.shape[2:]).at[rows].set(part[:, 0], mode="drop")
+            return flat.reshape(x.shape)
+
+        return jax.tree.map(put_back, answers, few)
+
+    return finished((jnp.zeros((), jnp.int32), answers, cache), prefix, uniforms)
 
 
 _CDF_BLOCK = 256

@@ -144,6 +144,25 @@ def test_greedy_equals_transformers(smollm2) -> None:
         assert ours.answer(p, 0) == expected[0, len(prompt) :].tolist()
 
 
+def test_moving_unfinished_answers_to_smaller_batches_changes_nothing(
+    adder, prompts, monkeypatch
+) -> None:
+    # 3 × 64 answers, of which more and more end: batches of 192, 48 and 12. A hot sampler
+    # makes some answers long, and a short cap leaves some unfinished.
+    for cap in (4, 30):
+        options = {"n": 64, "max_new_tokens": cap, "temperature": 1.5}
+        moved = draw(adder, prompts, **options)
+        monkeypatch.setattr(sampler, "_SMALLEST_BATCH", 10**6)
+        sampler._sample.clear_cache()
+        stayed = draw(adder, prompts, **options)
+        monkeypatch.undo()
+        sampler._sample.clear_cache()
+        assert (moved.lengths > 4).any() or cap == 4
+        np.testing.assert_array_equal(moved.tokens, stayed.tokens)
+        np.testing.assert_array_equal(moved.finished, stayed.finished)
+        np.testing.assert_allclose(moved.logprobs, stayed.logprobs, atol=1e-4)
+
+
 def test_chunks_and_new_weights_do_not_compile_again(adder, prompts) -> None:
     chex.clear_trace_counter()
     traced = chex.assert_max_traces(sampler._sample.__wrapped__, n=1)
