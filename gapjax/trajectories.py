@@ -204,6 +204,7 @@ class _Table:
     name: str
     frame: pd.DataFrame
     first_row: int  # number that an editor shows for the first row of data
+    untyped: bool = False  # all cells are text (CSV)
 
     def error(self, what: str, *, row: int | None = None, column: str | None = None) -> UserError:
         where = self.name
@@ -278,7 +279,7 @@ class _Table:
                 or (
                     column not in _MEASUREMENTS
                     and column not in numeric
-                    and _holds_text(self.frame[column])
+                    and _holds_text(self.frame[column], self.untyped)
                 )
             ]
         else:
@@ -310,12 +311,14 @@ class _Table:
             raise self.error(f"the solver uncertainty of {curve.name!r} is zero throughout")
 
 
-def _holds_text(column: pd.Series) -> bool:
-    """Whether a column is a label: text that is not simply a column of numbers."""
+def _holds_text(column: pd.Series, untyped: bool) -> bool:
+    """Whether a column is a label: text, and in an untyped table not simply numbers."""
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
         return False
-    # CSV cells all arrive as text; a blank is a missing number, not a label.
+    # A blank is a missing number, not a label.
     given = column[column.notna() & (column.astype(str).str.strip() != "")]
+    if not untyped:
+        return any(isinstance(value, str) for value in given)
     return bool(len(given)) and bool(pd.to_numeric(given, errors="coerce").isna().any())
 
 
@@ -359,7 +362,7 @@ def _load(source: Source, number: int | None) -> _Table:
     except UnicodeDecodeError as error:
         raise UserError("is not UTF-8 text", where=path) from error
     if kind == "csv":
-        return _Table(str(path), _parse_csv(path, text), first_row=2)
+        return _Table(str(path), _parse_csv(path, text), first_row=2, untyped=True)
     return _Table(str(path), _parse_jsonl(path, text), first_row=1)
 
 

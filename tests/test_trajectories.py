@@ -49,6 +49,13 @@ def test_rows_of_different_curves_may_be_interleaved():
     assert [len(curve.epochs) for curve in trajectories.read(frame)] == [5, 5]
 
 
+def test_text_that_looks_like_a_number_is_a_label_where_types_are_known(tmp_path):
+    frame = pd.concat([table(run="001"), table(run="002")])
+    assert [curve.name for curve in trajectories.read(frame)] == ["001", "002"]
+    trajectories.write(frame, tmp_path / "t.parquet")
+    assert len(trajectories.read(tmp_path / "t.parquet")) == 2
+
+
 def test_columns_can_be_chosen():
     frame = table(per_token=np.linspace(1, 0.5, 5), width=7, seed=1).rename(
         columns={"verifier_uncertainty": "judge"}
