@@ -55,7 +55,7 @@ def test_python_examples_run_as_printed(page: Path, workplace: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert examples
     if page.name == "README.md":
-        assert [len(example.strip().splitlines()) for example in examples] == [5]
+        assert len([line for line in examples[0].splitlines() if line]) == 5
     for example in examples:
         done = subprocess.run(
             [sys.executable, "-c", example],
