@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gapjax import trajectories
 from gapjax.errors import UserError
@@ -161,3 +167,79 @@ def test_spreadsheet_exports_are_read(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + (HEADER + ROWS + "\n\n").replace("\n", "\r\n").encode())
     (curve,) = trajectories.read(path)
     assert len(curve.epochs) == 4
+
+
+cells = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True).map(str),
+    st.integers(-(10**9), 10**9).map(str),
+    st.text(max_size=5),
+    st.sampled_from(
+        ["", "nan", "1e400", "0x10", "1_0", "١", "-0", "TRUE", " 1 ", '"', "a,b", "\x00"]
+    ),
+)
+
+
+@given(
+    header=st.permutations([*HEADER.strip().split(","), "note"]),
+    rows=st.lists(st.lists(cells, min_size=3, max_size=5), max_size=8),
+)
+@settings(deadline=None, max_examples=200)
+def test_any_table_is_read_or_refused_in_one_line(header, rows):
+    text = "\n".join([",".join(header), *(",".join(row) for row in rows)])
+    read_or_refuse(text.encode("utf-8", "surrogatepass"), ".csv")
+
+
+@given(st.binary(max_size=300), st.sampled_from([".csv", ".jsonl", ".parquet"]))
+@settings(deadline=None, max_examples=200)
+def test_any_bytes_are_refused_in_one_line(content, suffix):
+    read_or_refuse(content, suffix)
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(
+                ["epoch", "solver_uncertainty", "verifier_uncertainty", "seed", "task"]
+            ),
+            st.one_of(st.none(), st.booleans(), st.floats(), st.integers(), st.text(max_size=3)),
+        ),
+        max_size=6,
+    )
+)
+@settings(deadline=None, max_examples=200)
+def test_any_json_lines_are_read_or_refused_in_one_line(records):
+    read_or_refuse("\n".join(json.dumps(r) for r in records).encode(), ".jsonl")
+
+
+@given(
+    values=st.lists(
+        st.tuples(st.floats(0, 100), st.floats(1e-3, 1e5), st.floats(0, 1e5)),
+        min_size=4,
+        max_size=12,
+        unique_by=lambda row: round(row[0], 3),
+    )
+)
+@settings(deadline=None, max_examples=50)
+def test_good_tables_are_read_exactly(values):
+    frame = pd.DataFrame(sorted(values), columns=HEADER.strip().split(","))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.csv"
+        trajectories.write(frame, path)
+        (curve,) = trajectories.read(path)
+    np.testing.assert_array_equal(curve.solver, frame["solver_uncertainty"])
+    np.testing.assert_array_equal(curve.epochs, frame["epoch"])
+
+
+def read_or_refuse(content, suffix):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"t{suffix}"
+        path.write_bytes(content)
+        message, curves = None, ()
+        try:
+            curves = trajectories.read(path)
+        except UserError as error:
+            message = str(error)
+    assert message is None or ("\n" not in message and path.name in message)
+    for curve in curves:
+        assert np.all(np.diff(curve.epochs) > 0)
+        assert np.isfinite([curve.solver, curve.verifier]).all()
