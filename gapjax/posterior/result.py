@@ -160,6 +160,24 @@ class CurveFit:
 
         return trajectory_figure(self)
 
+    def plot_phase_plane(self) -> Figure:
+        """`U_v` against `U_s`, and whether it bends."""
+        from gapjax.posterior.diagnostic_plots import phase_plane_figure
+
+        return phase_plane_figure(self)
+
+    def plot_prior(self) -> Figure:
+        """Prior against posterior of the solver limit."""
+        from gapjax.posterior.diagnostic_plots import prior_figure
+
+        return prior_figure(self)
+
+    def plot_chains(self) -> Figure:
+        """Trace and ranks of the solver limit."""
+        from gapjax.posterior.diagnostic_plots import chains_figure
+
+        return chains_figure(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Fit(Sequence[CurveFit]):
@@ -246,6 +264,16 @@ class Fit(Sequence[CurveFit]):
         """Picture of one curve: measurements, posterior fan, limits with intervals."""
         return self.curves[index].plot_trajectory()
 
+    def plot_limits(self) -> Figure:
+        """The limits of all curves side by side."""
+        from gapjax.posterior.diagnostic_plots import limits_figure
+
+        return limits_figure(self.curves)
+
+    def plot_phase_plane(self, index: int = 0) -> Figure:
+        """`U_v` against `U_s` of one curve, and whether it bends."""
+        return self.curves[index].plot_phase_plane()
+
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write `summary.json`, `posterior.nc` and `plots/` into `directory`.
 
@@ -260,7 +288,17 @@ class Fit(Sequence[CurveFit]):
             self.to_datatree().to_netcdf(directory / "posterior.nc", engine="h5netcdf")
             for number, curve in enumerate(self.curves, start=1):
                 suffix = f"-{number}" if len(self.curves) > 1 else ""
-                curve.plot_trajectory().savefig(plots / f"trajectory{suffix}.png", dpi=150)
+                pictures = {
+                    "trajectory": curve.plot_trajectory(),
+                    "phase-plane": curve.plot_phase_plane(),
+                    "prior": curve.plot_prior(),
+                }
+                if self.method == "nuts":
+                    pictures["chains"] = curve.plot_chains()
+                for name, figure in pictures.items():
+                    figure.savefig(plots / f"{name}{suffix}.png", dpi=150)
+            if len(self.curves) > 1:
+                self.plot_limits().savefig(plots / "limits.png", dpi=150)
         except OSError as error:
             raise UserError(f"cannot be written ({error.strerror})", where=directory) from error
 

@@ -56,8 +56,9 @@ def test_saved_files_follow_the_contract(simulated_fit, tmp_path):
         "divergences",
         "e_bfmi_min",
     }
-    (picture,) = (tmp_path / "out/plots").iterdir()
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    pictures = sorted((tmp_path / "out/plots").iterdir())
+    assert [p.stem for p in pictures] == ["chains", "phase-plane", "prior", "trajectory"]
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in pictures)
 
 
 def test_datatree_survives_netcdf(simulated_fit, tmp_path):
