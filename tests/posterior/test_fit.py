@@ -116,7 +116,7 @@ def test_correlated_noise_and_outliers_can_be_modelled():
     shared_noise = 0.03 * rng.standard_normal(len(frame))
     for column in ("solver_uncertainty", "verifier_uncertainty"):
         frame[column] += shared_noise + 0.003 * rng.standard_normal(len(frame))
-    (curve,) = posterior.fit(frame, noise=posterior.Noise(correlated=True))
+    (curve,) = posterior.fit(frame, method="map", noise=posterior.Noise(correlated=True))
     assert curve.converged, curve.failures
     (independent,) = posterior.fit(frame, method="map")
     # A shared disturbance cancels in the gap: knowing it makes the gap's limit far sharper.
