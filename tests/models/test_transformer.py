@@ -25,9 +25,8 @@ def reference_logits(model, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
     mask = torch.tensor(mask.astype(int))
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     with torch.no_grad():
-        return model(
-            torch.tensor(tokens), attention_mask=mask, position_ids=positions
-        ).logits.numpy()
+        logits = model(torch.tensor(tokens), attention_mask=mask, position_ids=positions).logits
+    return logits.float().numpy()
 
 
 def compare(ours: np.ndarray, theirs: np.ndarray, real: np.ndarray, *, tolerance: float) -> None:
@@ -59,11 +58,12 @@ def test_bfloat16_stays_close(tmp_path) -> None:
     assert ours.embedding[...].dtype == jnp.bfloat16
     tokens = np.random.default_rng(0).integers(0, 97, (2, 20))
     mask = np.ones((2, 20), bool)
+    rough = reference_logits(theirs, tokens, mask)
     # The same rounded weights in float32 are the reference for bfloat16 arithmetic.
     expected = reference_logits(theirs.to(torch.float32), tokens, mask)
     got = np.asarray(forward(ours, tokens, mask))
     assert got.dtype == np.float32
-    assert np.abs(got - expected).max() < 0.05 * np.abs(expected).max()
+    assert np.abs(got - expected).mean() < 1.5 * np.abs(rough - expected).mean()
 
 
 def test_smollm2_equals_transformers(smollm2) -> None:
