@@ -9,13 +9,9 @@ statistical reads it.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,6 +21,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapjax.errors import UserError
+from gapjax.tables import read_table
+from gapjax.tables import write_table as write
+
+__all__ = [
+    "EPOCH",
+    "MIN_CHECKPOINTS",
+    "SOLVER",
+    "VERIFIER",
+    "Curve",
+    "Source",
+    "Trajectories",
+    "read",
+    "write",
+]
 
 MIN_CHECKPOINTS = 4
 SOLVER, VERIFIER, EPOCH = "solver_uncertainty", "verifier_uncertainty", "epoch"
@@ -48,7 +58,6 @@ _MEASUREMENTS = frozenset(
 _MAX_UNCERTAINTY = 1e6
 _MAX_EPOCH = 1e6
 _MIN_SPACING = 1e-6
-_READERS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 Source: TypeAlias = "pd.DataFrame | str | os.PathLike[str]"
 
@@ -162,35 +171,6 @@ def read(
             for name, curve in curves
         )
     )
-
-
-def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write `frame` to `path` (format by its ending) in one step.
-
-    The table is written under a temporary name and renamed, so that a reader, or a run
-    that was killed, never sees half of it.
-
-    **Raises:** `UserError` if the ending is unknown or the folder cannot be written.
-    """
-    path = Path(path)
-    kind = _kind_of(path)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.absolute().parent)
-    except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror})", where=path) from error
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            if kind == "csv":
-                stream.write(frame.to_csv(index=False).encode())
-            elif kind == "jsonl":
-                stream.write(frame.to_json(orient="records", lines=True).encode())
-            else:
-                frame.to_parquet(stream, index=False)
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _key(curve: Curve) -> tuple[tuple[str, str], ...]:
@@ -330,91 +310,9 @@ def _as_text(value: object) -> str:
     return str(value).strip()
 
 
-def _kind_of(path: Path) -> str:
-    kind = _READERS.get(path.suffix.lower())
-    if kind is None:
-        raise UserError(
-            f"unknown kind of table {path.suffix!r}",
-            where=path,
-            hint=f"use one of {', '.join(_READERS)}",
-        )
-    return kind
-
-
 def _load(source: Source, number: int | None) -> _Table:
     if isinstance(source, pd.DataFrame):
         name = "data frame" if number is None else f"data frame {number}"
         return _Table(name, source.reset_index(drop=True), first_row=0)
     path = Path(source)
-    if path.is_dir():
-        raise UserError("is a folder, not a trajectory table", where=path)
-    kind = _kind_of(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", where=path) from error
-    if not content:
-        raise UserError("is empty", where=path)
-    if kind == "parquet":
-        return _Table(str(path), _parse_parquet(path, content), first_row=1)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError("is not UTF-8 text", where=path) from error
-    if kind == "csv":
-        return _Table(str(path), _parse_csv(path, text), first_row=2, untyped=True)
-    return _Table(str(path), _parse_jsonl(path, text), first_row=1)
-
-
-def _parse_csv(path: Path, text: str) -> pd.DataFrame:
-    # The csv module rather than pandas, which silently shifts or drops surplus cells.
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise UserError(f"is not a CSV table ({error})", where=path) from error
-    if not rows or not any(cell.strip() for cell in rows[0]):
-        raise UserError("has no header", where=path)
-    header = [cell.strip() for cell in rows[0]]
-    while rows and not rows[-1]:  # blank lines at the end
-        rows.pop()
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise UserError(
-                f"has {len(row)} cells where the header has {len(header)}",
-                where=f"{path}, row {number}",
-            )
-    return pd.DataFrame(rows[1:], columns=header, dtype=str)
-
-
-def _parse_jsonl(path: Path, text: str) -> pd.DataFrame:
-    records: list[Mapping[str, Any]] = []
-    for number, line in enumerate(text.rstrip().split("\n"), start=1):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError("is not JSON", where=f"{path}, row {number}") from error
-        if not isinstance(record, dict):
-            raise UserError("is not a JSON object", where=f"{path}, row {number}")
-        records.append(record)
-    return pd.DataFrame.from_records(_scalars(records, path))
-
-
-def _scalars(records: Iterable[Mapping[str, Any]], path: Path) -> list[dict[str, Any]]:
-    flat = []
-    for number, record in enumerate(records, start=1):
-        for key, value in record.items():
-            if isinstance(value, list | dict):
-                raise UserError(
-                    "is not a single value", where=f"{path}, row {number}, column {key}"
-                )
-        flat.append(dict(record))
-    return flat
-
-
-def _parse_parquet(path: Path, content: bytes) -> pd.DataFrame:
-    import pyarrow as pa  # type: ignore[import-untyped]
-
-    try:
-        return pd.read_parquet(io.BytesIO(content)).reset_index(drop=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError("is not a Parquet table", where=path) from error
+    return _Table(str(path), *read_table(path))

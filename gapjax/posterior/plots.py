@@ -48,17 +48,7 @@ def trajectory_figure(fit: CurveFit) -> Figure:
             markeredgewidth=0.6,
             label=f"{series} ${SYMBOLS[series]}$",
         )
-    left.axvline(last, color="0.6", linewidth=0.9, linestyle=":")
-    left.annotate(
-        "last checkpoint",
-        (last, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, -4),
-        textcoords="offset points",
-        va="top",
-        color="0.45",
-        fontsize=8,
-    )
+    _mark_epoch(left, last, "last checkpoint")
     left.set_xlim(first - 0.02 * (last - first), epochs[-1])
     left.set_xlabel("epoch")
     left.set_ylabel("uncertainty (nats)")
@@ -104,17 +94,7 @@ def forecast_figure(fit: CurveFit, table: pd.DataFrame, known: Curve) -> Figure:
             markeredgecolor=colour,
             markersize=4.5,
         )
-    axes.axvline(origin, color="0.6", linewidth=0.9, linestyle=":")
-    axes.annotate(
-        "forecast from here",
-        (origin, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, -4),
-        textcoords="offset points",
-        va="top",
-        color="0.45",
-        fontsize=8,
-    )
+    _mark_epoch(axes, origin, "forecast from here")
     axes.set_xlabel("epoch")
     axes.set_ylabel("uncertainty (nats)")
     axes.set_title(
@@ -126,6 +106,21 @@ def forecast_figure(fit: CurveFit, table: pd.DataFrame, known: Curve) -> Figure:
     axes.legend(frameon=False, fontsize=9, loc="best")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _mark_epoch(axes: Axes, epoch: float, text: str) -> None:
+    """A dotted line from top to bottom with a word beside it."""
+    axes.axvline(epoch, color="0.6", linewidth=0.9, linestyle=":")
+    axes.annotate(
+        text,
+        (epoch, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, -4),
+        textcoords="offset points",
+        va="top",
+        color="0.45",
+        fontsize=8,
+    )
 
 
 def _draw_limits(axes: Axes, fit: CurveFit) -> None:
