@@ -47,11 +47,7 @@ def assemble(
     )
     flat = dict(nnx.to_flat_state(abstract))
     table = tensor_table(config)
-    stored = {
-        spec.name: tuple(reversed(shape)) if spec.transpose else tuple(shape)
-        for spec in table
-        for shape in (flat[spec.path].shape,)
-    }
+    stored = {spec.name: flat[spec.path].shape[:: -1 if spec.transpose else 1] for spec in table}
     _check_names_and_shapes(stored, source.shapes, config, where=where)
     for spec in table:
         value = source.read(spec.name)
