@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: help demo smollm2 test test-fast test-slow lint adder clean
+.PHONY: help demo smollm2 test test-fast test-slow lint adder golden clean
 
 help:  ## what one can make
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -44,6 +44,9 @@ lint: $(STAMP)  ## ruff and mypy (EXTRAS=test,lint)
 
 adder: $(STAMP)  ## pre-train the embedded model anew
 	$(BIN)/python -m gapjax.recipes.pretrain_adder gapjax/assets/adder
+
+golden: $(STAMP)  ## recompute the logits stored for the tests (EXTRAS=test,parity)
+	$(BIN)/python -m tests.models.make_golden
 
 clean:  ## remove what make made, runs excepted
 	rm -rf $(VENV) .jax_cache .pytest_cache .mypy_cache .ruff_cache

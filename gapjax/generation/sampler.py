@@ -174,7 +174,7 @@ def _sample(
 
         return jax.lax.while_loop(goes_on, advance, loop)
 
-    hidden, prefix = model.prefill(prompts, prompt_mask)
+    hidden, prefix = model.prefill(prompts, prompt_mask, room=slots)
     first = model.logits(hidden[:, -1])[:, None]
     uniforms = jax.vmap(lambda key: jax.random.uniform(key, (n, slots)))(keys)
     answers = extended(

@@ -58,7 +58,7 @@ def answer_logprobs(
 
     **Returns:** zero at padding.
     """
-    last, prefix = model.prefill(prompts, prompt_mask)
+    last, prefix = model.prefill(prompts, prompt_mask, room=_longest(answer_mask))
     hidden = model.extend(answers, answer_mask, prefix)
     # The token at position l is predicted from the position before it; the first one
     # from the end of the prompt.
@@ -84,12 +84,16 @@ def choice_logits(
     - `suffixes`, `suffix_mask`: right-padded, each at least one token long.
     - `choices`: the token ids of interest.
     """
-    _, prefix = model.prefill(prefixes, prefix_mask)
+    _, prefix = model.prefill(prefixes, prefix_mask, room=_longest(suffix_mask))
     hidden = model.extend(suffixes, suffix_mask, prefix)
     last = suffix_mask.sum(axis=-1) - 1
     final = jnp.take_along_axis(hidden, last[..., None, None], axis=2)[:, :, 0]
     rows = model.output_table()[choices]
     return jnp.einsum("pnm,cm->pnc", final, rows, preferred_element_type=jnp.float32)
+
+
+def _longest(mask: Bool[Array, "P N L"]) -> Int[Array, " P"]:
+    return mask.sum(axis=-1).max(axis=-1)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from gapjax.errors import UserError
 from gapjax.models.config import DecoderConfig
-from gapjax.models.families import tensor_table
+from gapjax.models.families import TensorSpec, tensor_table
+from gapjax.models.sharding import place
 from gapjax.models.transformer import Transformer
 
 # Files hold these beside the weights although the configuration implies them.
@@ -29,7 +31,7 @@ class TensorSource(Protocol):
 
 
 def assemble(
-    config: DecoderConfig, source: TensorSource, *, dtype: str, where: object
+    config: DecoderConfig, source: TensorSource, *, dtype: str, mesh: Mesh | None, where: object
 ) -> Transformer:
     """Build a model from a checkpoint, one tensor at a time.
 
@@ -38,22 +40,41 @@ def assemble(
     - `config`: the architecture.
     - `source`: where the tensors come from.
     - `dtype`: of the parameters in memory, whatever it is on disk.
+    - `mesh`: the devices over which they are spread (`gapjax.models.sharding`).
     - `where`: the file or folder, for error messages.
 
     **Raises:** `UserError` that lists every missing, unexpected and mis-shaped tensor.
     """
-    graph, abstract = nnx.split(
-        nnx.eval_shape(lambda: Transformer(config, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0)))
-    )
+    graph, abstract = nnx.split(_abstract(config, dtype))
     flat = dict(nnx.to_flat_state(abstract))
-    table = tensor_table(config)
-    stored = {spec.name: flat[spec.path].shape[:: -1 if spec.transpose else 1] for spec in table}
-    _check_names_and_shapes(stored, source.shapes, config, where=where)
-    for spec in table:
-        value = source.read(spec.name)
-        value = value.T if spec.transpose else value
-        flat[spec.path] = flat[spec.path].replace(jnp.asarray(value.astype(jnp.dtype(dtype))))
+    _check_names_and_shapes(stored_shapes(config), source.shapes, config, where=where)
+    for spec in tensor_table(config):
+        whole = source.read(spec.name)
+        ends = np.cumsum([_out_size(flat[path], spec) for path in spec.paths])
+        for path, part in zip(spec.paths, np.split(whole, ends[:-1]), strict=True):
+            value = np.asarray(part.T if spec.transpose else part, jnp.dtype(dtype))
+            flat[path] = flat[path].replace(place(value, mesh, path))
     return nnx.merge(graph, nnx.from_flat_state(list(flat.items())))
+
+
+def _abstract(config: DecoderConfig, dtype: str) -> Transformer:
+    """A model of shapes only."""
+    return nnx.eval_shape(lambda: Transformer(config, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0)))
+
+
+def _out_size(parameter: nnx.Variable, spec: TensorSpec) -> int:
+    return parameter.shape[-1 if spec.transpose else 0]
+
+
+def stored_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """The name and the shape of every tensor of a checkpoint."""
+    flat: dict[Any, nnx.Variable] = dict(nnx.to_flat_state(nnx.state(_abstract(config, "float32"))))
+
+    def shape(spec: TensorSpec) -> tuple[int, ...]:
+        rest = flat[spec.paths[0]].shape[:: -1 if spec.transpose else 1][1:]
+        return (sum(_out_size(flat[path], spec) for path in spec.paths), *rest)
+
+    return {spec.name: shape(spec) for spec in tensor_table(config)}
 
 
 def _check_names_and_shapes(
@@ -86,10 +107,9 @@ def _check_names_and_shapes(
         )
 
 
-def disassemble(model: Transformer) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield every tensor of a model under its Hugging Face name, in that layout."""
-    flat = dict(nnx.to_flat_state(nnx.state(model, nnx.Param)))
-    for spec in tensor_table(model.config):
-        value = np.asarray(flat[spec.path][...])
-        # safetensors writes buffers as they lie in memory, so a view would be scrambled.
-        yield spec.name, np.ascontiguousarray(value.T) if spec.transpose else value
+def stored_tensor(spec: TensorSpec, flat: Mapping[Any, nnx.Variable]) -> np.ndarray:
+    """A tensor as the checkpoint holds it, from the parameters of a model."""
+    parts = [np.asarray(flat[path][...]) for path in spec.paths]
+    parts = [part.T if spec.transpose else part for part in parts]
+    # safetensors writes buffers as they lie in memory, so a view would be scrambled.
+    return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts))

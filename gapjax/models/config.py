@@ -6,7 +6,14 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RopeScaling:
+class LinearScaling:
+    """Positions divided by one factor (arXiv:2306.15595)."""
+
+    factor: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Llama3Scaling:
     """Llama 3.1's frequency-dependent stretching of rotary positions.
 
     Source: the `llama3` rule of the Llama 3.1 release, as in its `config.json`.
@@ -19,9 +26,30 @@ class RopeScaling:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DecoderConfig:
-    """A Llama-type decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU."""
+class LongRopeScaling:
+    """A divisor for each rotary frequency (arXiv:2402.13753), as in the Phi-3 family.
 
+    A sequence longer than the original context takes the long factors, at all of its
+    positions; any other takes the short ones.
+    """
+
+    short_factor: tuple[float, ...]
+    long_factor: tuple[float, ...]
+    original_max_position_embeddings: int
+    attention_factor: float  # multiplies the rotated part of queries and of keys
+
+
+RopeScaling = LinearScaling | Llama3Scaling | LongRopeScaling
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """A Llama-type decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+
+    `gapjax.models.families` says which of these a family of checkpoints can set.
+    """
+
+    family: str = "llama"  # Hugging Face's `model_type`, in which the model is exported
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -32,6 +60,12 @@ class DecoderConfig:
     max_position: int  # context length in tokens
     rope_theta: float = 10_000.0
     rope_scaling: RopeScaling | None = None
+    rotary_dim: int | None = None  # leading entries of a head that are rotated; None: all
+    sliding_window: int | None = None  # a token sees this many, itself included …
+    sliding_layers: tuple[int, ...] = ()  # … in these layers; in the others all before it
+    qkv_bias: bool = False
+    output_bias: bool = False  # of the attention's output projection
+    qk_norm: bool = False  # RMSNorm of each head's queries and keys
     norm_eps: float = 1e-6
     tie_embeddings: bool = False  # the output projection is the embedding table
 
@@ -40,5 +74,14 @@ class DecoderConfig:
             raise ValueError(
                 f"{self.num_heads} attention heads cannot share {self.num_kv_heads} key-value heads"
             )
-        if self.head_dim % 2:
-            raise ValueError(f"rotary positions need an even head_dim, not {self.head_dim}")
+        rotary = self.head_dim if self.rotary_dim is None else self.rotary_dim
+        if rotary % 2 or not 0 < rotary <= self.head_dim:
+            raise ValueError(
+                f"rotary positions need an even part of head_dim = {self.head_dim}, not {rotary}"
+            )
+        if isinstance(self.rope_scaling, LongRopeScaling):
+            for name in ("short_factor", "long_factor"):
+                if (count := len(getattr(self.rope_scaling, name))) != rotary // 2:
+                    raise ValueError(f"{name} has {count} values instead of {rotary // 2}")
+        if self.sliding_layers and (self.sliding_window is None or self.sliding_window < 1):
+            raise ValueError(f"sliding_window = {self.sliding_window} is not a number of tokens")

@@ -1,19 +1,71 @@
 """What each family of checkpoints calls things: configuration keys and tensor names.
 
 Hugging Face's names are the common language: GGUF files are translated to them
-(`gapjax.models.gguf`), and exports are written in them.
+(`gapjax.models.gguf`), and exports are written in them. A family is a row of `FAMILIES`,
+never a class of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from gapjax.errors import UserError
-from gapjax.models.config import DecoderConfig, RopeScaling
+from gapjax.models.config import (
+    DecoderConfig,
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    RopeScaling,
+)
 
-KNOWN_ARCHITECTURES = ("LlamaForCausalLM",)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Family:
+    """What sets a family apart from the others."""
+
+    architecture: str  # the class in transformers, as `config.json` names it
+    fused: bool = False  # q, k and v are stored as one tensor, gate and up as another
+    qkv_bias: bool = False
+    bias_key: bool = False  # `attention_bias` decides on the biases of q, k, v and o
+    qk_norm: bool = False
+    window: Literal["never", "every layer", "some layers"] = "never"
+    rope_types: tuple[str, ...] = ("default", "linear", "llama3")
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of missing keys
+
+
+_QWEN_WINDOW = {"use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
+
+FAMILIES: dict[str, Family] = {
+    "llama": Family(architecture="LlamaForCausalLM", bias_key=True),
+    "mistral": Family(
+        architecture="MistralForCausalLM",
+        window="every layer",
+        defaults={"num_key_value_heads": 8, "sliding_window": 4096},
+    ),
+    "qwen2": Family(
+        architecture="Qwen2ForCausalLM",
+        qkv_bias=True,
+        window="some layers",
+        defaults={"num_key_value_heads": 32, **_QWEN_WINDOW},
+    ),
+    "qwen3": Family(
+        architecture="Qwen3ForCausalLM",
+        bias_key=True,
+        qk_norm=True,
+        window="some layers",
+        defaults={"num_key_value_heads": 32, "head_dim": 128, **_QWEN_WINDOW},
+    ),
+    "phi3": Family(
+        architecture="Phi3ForCausalLM",
+        fused=True,
+        window="every layer",
+        rope_types=("default", "longrope"),
+        defaults={"original_max_position_embeddings": 4096},
+    ),
+}
 
 Path = tuple[str | int, ...]  # where a parameter lives in the module, as in `nnx.to_flat_state`
 
@@ -23,34 +75,56 @@ class TensorSpec:
     """One row of the checkpoint table."""
 
     name: str  # in the Hugging Face checkpoint
-    path: Path  # in `Transformer`
+    paths: tuple[Path, ...]  # in `Transformer`; several where the file has them stacked
     transpose: bool  # torch stores a linear layer's weight as [out, in], we as [in, out]
 
 
-_LAYER_TENSORS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
-    ("input_layernorm.weight", ("attention_norm", "scale"), False),
-    ("self_attn.q_proj.weight", ("attention", "q", "kernel"), True),
-    ("self_attn.k_proj.weight", ("attention", "k", "kernel"), True),
-    ("self_attn.v_proj.weight", ("attention", "v", "kernel"), True),
-    ("self_attn.o_proj.weight", ("attention", "o", "kernel"), True),
-    ("post_attention_layernorm.weight", ("mlp_norm", "scale"), False),
-    ("mlp.gate_proj.weight", ("mlp", "gate", "kernel"), True),
-    ("mlp.up_proj.weight", ("mlp", "up", "kernel"), True),
-    ("mlp.down_proj.weight", ("mlp", "down", "kernel"), True),
-)
+def _layer_table(config: DecoderConfig) -> list[tuple[str, list[Path], bool]]:
+    """Names, paths and orientation of one layer's tensors, relative to the layer."""
+    q, k, v, o = (("attention", name) for name in "qkvo")
+    gate, up, down = (("mlp", name) for name in ("gate", "up", "down"))
+    linear: list[tuple[str, list[Path], bool]] = [  # and whether there is a bias
+        ("self_attn.q_proj", [q], config.qkv_bias),
+        ("self_attn.k_proj", [k], config.qkv_bias),
+        ("self_attn.v_proj", [v], config.qkv_bias),
+        ("self_attn.o_proj", [o], config.output_bias),
+        ("mlp.gate_proj", [gate], False),
+        ("mlp.up_proj", [up], False),
+        ("mlp.down_proj", [down], False),
+    ]
+    if FAMILIES[config.family].fused:
+        linear = [
+            ("self_attn.qkv_proj", [q, k, v], config.qkv_bias),
+            ("self_attn.o_proj", [o], config.output_bias),
+            ("mlp.gate_up_proj", [gate, up], False),
+            ("mlp.down_proj", [down], False),
+        ]
+    norms: list[tuple[str, Path]] = [
+        ("input_layernorm", ("attention_norm",)),
+        ("post_attention_layernorm", ("mlp_norm",)),
+    ]
+    if config.qk_norm:
+        norms.append(("self_attn.q_norm", ("attention", "q_norm")))
+        norms.append(("self_attn.k_norm", ("attention", "k_norm")))
+    rows = [(f"{name}.weight", [(*path, "scale")], False) for name, path in norms]
+    for name, paths, bias in linear:
+        rows.append((f"{name}.weight", [(*path, "kernel") for path in paths], True))
+        if bias:
+            rows.append((f"{name}.bias", [(*path, "bias") for path in paths], False))
+    return rows
 
 
 def tensor_table(config: DecoderConfig) -> list[TensorSpec]:
-    """Every tensor of a checkpoint with this configuration, in file order."""
-    table = [TensorSpec("model.embed_tokens.weight", ("embedding",), False)]
+    """Every tensor of a checkpoint with this configuration."""
+    table = [TensorSpec("model.embed_tokens.weight", (("embedding",),), False)]
     for i in range(config.num_layers):
         table += [
-            TensorSpec(f"model.layers.{i}.{name}", ("blocks", i, *path), transpose)
-            for name, path, transpose in _LAYER_TENSORS
+            TensorSpec(f"model.layers.{i}.{name}", tuple(("blocks", i, *p) for p in paths), turned)
+            for name, paths, turned in _layer_table(config)
         ]
-    table.append(TensorSpec("model.norm.weight", ("norm", "scale"), False))
+    table.append(TensorSpec("model.norm.weight", (("norm", "scale"),), False))
     if not config.tie_embeddings:
-        table.append(TensorSpec("lm_head.weight", ("unembedding",), False))
+        table.append(TensorSpec("lm_head.weight", (("unembedding",),), False))
     return table
 
 
@@ -61,61 +135,120 @@ def config_from_hf(raw: Mapping[str, Any], *, where: object) -> DecoderConfig:
     rather than silently computing something else, and for missing keys.
     """
     architecture = (raw.get("architectures") or [None])[0]
-    if architecture not in KNOWN_ARCHITECTURES:
+    known = {family.architecture: name for name, family in FAMILIES.items()}
+    if architecture not in known:
         raise UserError(
             f"architecture {architecture!r} is not supported",
             where=where,
-            hint=f"known architectures: {', '.join(KNOWN_ARCHITECTURES)}",
+            hint=f"known architectures: {', '.join(known)}",
         )
-    for key, supported in (
-        ("hidden_act", "silu"),
-        ("attention_bias", False),
-        ("mlp_bias", False),
-    ):
-        if raw.get(key, supported) != supported:
+    name = known[architecture]
+    family = FAMILIES[name]
+    raw = {**family.defaults, **raw}
+    supported = {"hidden_act": "silu", "mlp_bias": False, "quantization_config": None}
+    if not family.bias_key:
+        supported["attention_bias"] = False
+    for key, value in supported.items():
+        if (raw.get(key) or value) != value:
             raise UserError(
-                f"{key} = {raw[key]!r} is not supported",
-                where=where,
-                hint=f"only {supported!r} is",
+                f"{key} = {raw[key]!r} is not supported", where=where, hint=f"only {value!r} is"
             )
     try:
         # transformers 5 keeps everything about rotary positions in one table.
         rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
         heads = int(raw["num_attention_heads"])
+        layers = int(raw["num_hidden_layers"])
+        head_dim = int(raw.get("head_dim") or int(raw["hidden_size"]) // heads)
+        part = float(rope.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0)))
+        window, windowed = _window(raw, family, layers)
+        bias = family.bias_key and bool(raw.get("attention_bias", False))
         return DecoderConfig(
+            family=name,
             vocab_size=int(raw["vocab_size"]),
             hidden_size=int(raw["hidden_size"]),
             intermediate_size=int(raw["intermediate_size"]),
-            num_layers=int(raw["num_hidden_layers"]),
+            num_layers=layers,
             num_heads=heads,
             num_kv_heads=int(raw.get("num_key_value_heads") or heads),
-            head_dim=int(raw.get("head_dim") or int(raw["hidden_size"]) // heads),
+            head_dim=head_dim,
             max_position=int(raw["max_position_embeddings"]),
             rope_theta=float(rope.get("rope_theta", raw.get("rope_theta", 10_000.0))),
-            rope_scaling=_rope_scaling(rope, where=where),
+            rope_scaling=_rope_scaling(rope, raw, family, where=where),
+            rotary_dim=None if part == 1.0 else int(head_dim * part),
+            sliding_window=window,
+            sliding_layers=windowed,
+            qkv_bias=family.qkv_bias or bias,
+            output_bias=bias,
+            qk_norm=family.qk_norm,
             norm_eps=float(raw["rms_norm_eps"]),
             tie_embeddings=bool(raw.get("tie_word_embeddings", False)),
         )
     except KeyError as error:
         raise UserError(f"key {error} is missing", where=where) from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise UserError(str(error), where=where) from error
 
 
-def _rope_scaling(rope: Mapping[str, Any], *, where: object) -> RopeScaling | None:
+def _window(
+    raw: Mapping[str, Any], family: Family, layers: int
+) -> tuple[int | None, tuple[int, ...]]:
+    """The sliding window (tokens) and the layers that have it."""
+    off = family.window == "some layers" and not raw["use_sliding_window"]
+    if family.window == "never" or off or raw.get("sliding_window") is None:
+        return None, ()
+    kinds = ["sliding_attention"] * layers
+    if family.window == "some layers":
+        full = min(int(raw["max_window_layers"]), layers)
+        kinds = raw.get("layer_types") or ["full_attention"] * full + kinds[full:]
+    if len(kinds) != layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
+        raise ValueError(f"layer_types = {kinds} does not fit {layers} layers")
+    windowed = tuple(i for i, kind in enumerate(kinds) if kind == "sliding_attention")
+    return int(raw["sliding_window"]) if windowed else None, windowed
+
+
+def _rope_scaling(
+    rope: Mapping[str, Any], raw: Mapping[str, Any], family: Family, *, where: object
+) -> RopeScaling | None:
     kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind == "default":
-        return None
-    if kind != "llama3":
+    if "longrope" in family.rope_types and kind in ("su", "yarn"):
+        kind = "longrope"  # what the first Phi-3 checkpoints called it
+    if kind not in family.rope_types:
         raise UserError(
-            f"rope scaling {kind!r} is not supported", where=where, hint="known: default, llama3"
+            f"rope scaling {kind!r} is not supported in {family.architecture}",
+            where=where,
+            hint=f"known: {', '.join(family.rope_types)}",
         )
-    return RopeScaling(
-        factor=float(rope["factor"]),
-        low_freq_factor=float(rope["low_freq_factor"]),
-        high_freq_factor=float(rope["high_freq_factor"]),
-        original_max_position_embeddings=int(rope["original_max_position_embeddings"]),
+    # Phi-3 keeps it beside the table, and there it counts.
+    original = raw.get(
+        "original_max_position_embeddings", rope.get("original_max_position_embeddings")
     )
+    if kind == "linear":
+        return LinearScaling(factor=float(rope["factor"]))
+    if kind == "llama3":
+        return Llama3Scaling(
+            factor=float(rope["factor"]),
+            low_freq_factor=float(rope["low_freq_factor"]),
+            high_freq_factor=float(rope["high_freq_factor"]),
+            original_max_position_embeddings=int(original or raw["max_position_embeddings"]),
+        )
+    if kind == "longrope":
+        stretch = float(rope.get("factor") or raw["max_position_embeddings"] / original)
+        default = math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 else 1.0
+        given = rope.get("attention_factor")
+        return LongRopeScaling(
+            short_factor=tuple(map(float, rope["short_factor"])),
+            long_factor=tuple(map(float, rope["long_factor"])),
+            original_max_position_embeddings=int(original),
+            attention_factor=default if given is None else float(given),
+        )
+    return None
+
+
+_ROPE_TYPES: dict[type, str] = {
+    LinearScaling: "linear",
+    Llama3Scaling: "llama3",
+    LongRopeScaling: "longrope",
+}
 
 
 def config_to_hf(config: DecoderConfig, *, dtype: str) -> dict[str, Any]:
@@ -123,13 +256,17 @@ def config_to_hf(config: DecoderConfig, *, dtype: str) -> dict[str, Any]:
 
     The inverse of `config_from_hf`; `dtype` is that of the stored tensors.
     """
+    family = FAMILIES[config.family]
     rope: dict[str, Any] = {"rope_theta": config.rope_theta, "rope_type": "default"}
     if config.rope_scaling is not None:
-        rope |= {"rope_type": "llama3", **dataclasses.asdict(config.rope_scaling)}
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "attention_bias": False,
+        kind = _ROPE_TYPES[type(config.rope_scaling)]
+        rope |= {"rope_type": kind, **dataclasses.asdict(config.rope_scaling)}
+    if config.rotary_dim is not None:
+        rope["partial_rotary_factor"] = config.rotary_dim / config.head_dim
+    raw: dict[str, Any] = {
+        "architectures": [family.architecture],
+        "model_type": config.family,
+        "attention_bias": config.output_bias,
         "dtype": dtype,
         "head_dim": config.head_dim,
         "hidden_act": "silu",
@@ -145,3 +282,16 @@ def config_to_hf(config: DecoderConfig, *, dtype: str) -> dict[str, Any]:
         "tie_word_embeddings": config.tie_embeddings,
         "vocab_size": config.vocab_size,
     }
+    if family.window != "never":
+        raw["sliding_window"] = config.sliding_window
+    if family.window == "some layers":
+        raw["use_sliding_window"] = bool(config.sliding_layers)
+        raw["layer_types"] = [
+            "sliding_attention" if i in config.sliding_layers else "full_attention"
+            for i in range(config.num_layers)
+        ]
+    if isinstance(config.rope_scaling, LongRopeScaling):
+        original = config.rope_scaling.original_max_position_embeddings
+        raw["original_max_position_embeddings"] = original
+        rope["factor"] = config.max_position / original
+    return raw

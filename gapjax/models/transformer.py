@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from gapjax.models.config import DecoderConfig, RopeScaling
+from gapjax.models.config import DecoderConfig
+from gapjax.models.rope import Rotation, is_long, rotation
 
 _MASKED = -1e30  # finite, so that a fully masked (padding) row stays free of NaN
 
@@ -33,10 +33,11 @@ class LayerKV(NamedTuple):
 
 
 class Prefix(NamedTuple):
-    """What continuations need to know of their prompt: one `LayerKV` a layer."""
+    """What continuations need to know of their prompt."""
 
     layers: tuple[LayerKV, ...]
     mask: Bool[Array, "P S"]
+    long: Bool[Array, " P"]  # takes the long factors of longrope
 
     @property
     def lengths(self) -> Int[Array, " P"]:
@@ -44,15 +45,40 @@ class Prefix(NamedTuple):
         return self.mask.sum(axis=-1)
 
 
-class Linear(nnx.Module):
-    """`x @ kernel`, without bias, as everywhere in the Llama architecture."""
+class Visible(NamedTuple):
+    """Which keys each query attends to."""
 
-    def __init__(self, in_size: int, out_size: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+    own: Bool[Array, "P N L T"]
+    prefix: (
+        Bool[
+            Array,
+            (
+                P  # N #L S
+            ),
+        ]
+        | None
+    )
+
+
+class Linear(nnx.Module):
+    """`x @ kernel + bias`; most layers of most families have no bias."""
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        bias: bool = False,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
         init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
         self.kernel = nnx.Param(init(rngs.params(), (in_size, out_size), dtype))
+        self.bias = nnx.Param(jnp.zeros((out_size,), dtype)) if bias else None
 
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
-        return x @ self.kernel[...]
+        y = x @ self.kernel[...]
+        return y if self.bias is None else y + self.bias[...]
 
 
 class RMSNorm(nnx.Module):
@@ -68,48 +94,21 @@ class RMSNorm(nnx.Module):
         return y.astype(x.dtype) * self.scale[...]
 
 
-def rope_frequencies(config: DecoderConfig) -> Float[np.ndarray, " half"]:
-    """Angular frequency (radians a position) of each rotary pair (arXiv:2104.09864)."""
-    exponents = np.arange(0, config.head_dim, 2) / config.head_dim
-    frequencies = 1.0 / config.rope_theta**exponents
-    if config.rope_scaling is not None:
-        frequencies = _stretch(frequencies, config.rope_scaling)
-    return frequencies.astype(np.float32)
-
-
-def _stretch(frequencies: np.ndarray, scaling: RopeScaling) -> np.ndarray:
-    # Long waves are slowed down by `factor`, short ones kept, those between blended.
-    turns = scaling.original_max_position_embeddings * frequencies / (2 * np.pi)
-    keep = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
-    keep = np.clip(keep, 0.0, 1.0)
-    return keep * frequencies + (1 - keep) * frequencies / scaling.factor
-
-
-def _rotate(
-    x: Float[Array, "P N L heads D"], angles: Float[Array, "P N L half"]
-) -> Float[Array, "P N L heads D"]:
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    cos, sin = jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
-    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return rotated.astype(x.dtype)
-
-
 def _attend(
     q: Float[Array, "P N L H D"],
     own: LayerKV,
-    own_mask: Bool[Array, "P N L T"],
     prefix: LayerKV | None,
-    prefix_mask: Bool[Array, "P S"] | None,
+    visible: Visible,
 ) -> Float[Array, "P N L H D"]:
     """Softmax attention over the shared prefix and each continuation's own keys."""
     p, n, length, heads, size = q.shape
     q = q.reshape(p, n, length, own.k.shape[-2], -1, size) / size**0.5
     scores = jnp.einsum("pnlkgd,pntkd->pnkglt", q, own.k).astype(jnp.float32)
-    scores = jnp.where(own_mask[:, :, None, None], scores, _MASKED)
+    scores = jnp.where(visible.own[:, :, None, None], scores, _MASKED)
     if prefix is not None:
-        assert prefix_mask is not None
+        assert visible.prefix is not None
         shared = jnp.einsum("pnlkgd,pskd->pnkgls", q, prefix.k).astype(jnp.float32)
-        shared = jnp.where(prefix_mask[:, None, None, None, None], shared, _MASKED)
+        shared = jnp.where(visible.prefix[:, :, None, None], shared, _MASKED)
         scores = jnp.concatenate([shared, scores], axis=-1)
     weights = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
     split = weights.shape[-1] - own.k.shape[-3]
@@ -124,32 +123,38 @@ class Attention(nnx.Module):
 
     def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         width, size = config.hidden_size, config.head_dim
+        queries, keys = config.num_heads * size, config.num_kv_heads * size
         self.head_dim = size
-        self.q = Linear(width, config.num_heads * size, dtype=dtype, rngs=rngs)
-        self.k = Linear(width, config.num_kv_heads * size, dtype=dtype, rngs=rngs)
-        self.v = Linear(width, config.num_kv_heads * size, dtype=dtype, rngs=rngs)
-        self.o = Linear(config.num_heads * size, width, dtype=dtype, rngs=rngs)
+        self.q = Linear(width, queries, bias=config.qkv_bias, dtype=dtype, rngs=rngs)
+        self.k = Linear(width, keys, bias=config.qkv_bias, dtype=dtype, rngs=rngs)
+        self.v = Linear(width, keys, bias=config.qkv_bias, dtype=dtype, rngs=rngs)
+        self.o = Linear(queries, width, bias=config.output_bias, dtype=dtype, rngs=rngs)
+        normed = config.qk_norm
+        self.q_norm = RMSNorm(size, eps=config.norm_eps, dtype=dtype) if normed else None
+        self.k_norm = RMSNorm(size, eps=config.norm_eps, dtype=dtype) if normed else None
 
     def __call__(
         self,
         x: Float[Array, "P N L M"],
-        angles: Float[Array, "P N L half"],
-        own_mask: Bool[Array, "P N L T"],
+        turn: Rotation,
+        visible: Visible,
         prefix: LayerKV | None,
-        prefix_mask: Bool[Array, "P S"] | None,
         cache: LayerKV | None,
         step: Int[Array, ""] | int,
     ) -> tuple[Float[Array, "P N L M"], LayerKV]:
         def heads(y: Array) -> Array:
             return y.reshape(*y.shape[:-1], -1, self.head_dim)
 
-        own = LayerKV(_rotate(heads(self.k(x)), angles), heads(self.v(x)))
+        q, k = heads(self.q(x)), heads(self.k(x))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        own = LayerKV(turn(k), heads(self.v(x)))
         if cache is not None:
             own = LayerKV(
                 jax.lax.dynamic_update_slice_in_dim(cache.k, own.k, step, axis=2),
                 jax.lax.dynamic_update_slice_in_dim(cache.v, own.v, step, axis=2),
             )
-        out = _attend(_rotate(heads(self.q(x)), angles), own, own_mask, prefix, prefix_mask)
+        out = _attend(turn(q), own, prefix, visible)
         return self.o(out.reshape(*out.shape[:-2], -1)), own
 
 
@@ -178,6 +183,8 @@ class Block(nnx.Module):
 
 class Transformer(nnx.Module):
     """A causal language model: token ids in, logits out.
+
+    One decoder for every family; `config` says what is in it.
 
     **Arguments:**
 
@@ -227,18 +234,30 @@ class Transformer(nnx.Module):
         )
 
     def prefill(
-        self, token_ids: Int[Array, "P S"], mask: Bool[Array, "P S"]
+        self,
+        token_ids: Int[Array, "P S"],
+        mask: Bool[Array, "P S"],
+        *,
+        room: Int[Array, " P"] | int = 0,
     ) -> tuple[Float[Array, "P S M"], Prefix]:
-        """Final hidden states of prompts, and the `Prefix` their continuations attend to."""
-        hidden, layers = self._run(token_ids[:, None], mask[:, None], prefix=None)
+        """Final hidden states of prompts, and the `Prefix` their continuations attend to.
+
+        **Arguments:**
+
+        - `room`: how many tokens may follow. Only longrope needs to know: its factors
+            depend on the length of the whole sequence, which keys already rotated
+            cannot be told later.
+        """
+        long = is_long(self.config, mask.sum(axis=-1) + room)
+        hidden, layers = self._run(token_ids[:, None], mask[:, None], long[:, None], prefix=None)
         squeezed = tuple(LayerKV(layer.k[:, 0], layer.v[:, 0]) for layer in layers)
-        return hidden[:, 0], Prefix(squeezed, mask)
+        return hidden[:, 0], Prefix(squeezed, mask, long)
 
     def extend(
         self, token_ids: Int[Array, "P N L"], mask: Bool[Array, "P N L"], prefix: Prefix
     ) -> Float[Array, "P N L M"]:
         """Final hidden states of N given continuations of each prompt (teacher forcing)."""
-        return self._run(token_ids, mask, prefix=prefix)[0]
+        return self._run(token_ids, mask, prefix.long[:, None], prefix=prefix)[0]
 
     def empty_cache(self, prompts: int, continuations: int, slots: int) -> tuple[LayerKV, ...]:
         """Room for `slots` new tokens of each continuation, one `LayerKV` a layer."""
@@ -255,45 +274,98 @@ class Transformer(nnx.Module):
         prefix: Prefix,
     ) -> tuple[Float[Array, "P N M"], tuple[LayerKV, ...]]:
         """Feed the `step`-th token of every continuation; return its hidden state and the cache."""
-        slots = cache[0].k.shape[2]
-        own_mask = jnp.broadcast_to(jnp.arange(slots) <= step, (*token_ids.shape, 1, slots))
-        positions = jnp.broadcast_to(prefix.lengths[:, None, None] + step, (*token_ids.shape, 1))
+        slots = jnp.arange(cache[0].k.shape[2])
+        start = prefix.lengths[:, None, None]
         hidden, cache = self._layers(
-            token_ids[..., None], positions, own_mask, prefix=prefix, cache=cache, step=step
+            token_ids[..., None],
+            jnp.broadcast_to(start + step, (*token_ids.shape, 1)),
+            prefix.long[:, None],
+            self._visible(
+                jnp.broadcast_to(slots <= step, (*token_ids.shape, 1, slots.size)),
+                start + step,
+                start + slots,
+                prefix,
+            ),
+            prefix=prefix,
+            cache=cache,
+            step=step,
         )
         return hidden[:, :, 0], cache
 
     def _run(
-        self, token_ids: Int[Array, "P N L"], mask: Bool[Array, "P N L"], prefix: Prefix | None
+        self,
+        token_ids: Int[Array, "P N L"],
+        mask: Bool[Array, "P N L"],
+        long: Bool[
+            Array,
+            (
+                P  # N
+            ),
+        ],
+        prefix: Prefix | None,
     ) -> tuple[Float[Array, "P N L M"], tuple[LayerKV, ...]]:
         # Padding does not advance the position, on whichever side it stands.
         positions = jnp.maximum(jnp.cumsum(mask, axis=-1) - 1, 0)
         if prefix is not None:
             positions = positions + prefix.lengths[:, None, None]
         causal = jnp.tril(jnp.ones((token_ids.shape[-1],) * 2, bool))
-        own_mask = causal & mask[..., None, :]
-        return self._layers(token_ids, positions, own_mask, prefix=prefix, cache=None, step=0)
+        visible = self._visible(causal & mask[..., None, :], positions, positions, prefix)
+        return self._layers(token_ids, positions, long, visible, prefix=prefix, cache=None, step=0)
+
+    def _visible(
+        self,
+        own: Bool[Array, "P N L T"],
+        query_positions: Int[
+            Array,
+            (
+                P  # N L
+            ),
+        ],
+        key_positions: Int[
+            Array,
+            (
+                P  # N T
+            ),
+        ],
+        prefix: Prefix | None,
+    ) -> tuple[Visible, Visible]:
+        """What layers see: those that attend to everything, those with a sliding window."""
+        before = None if prefix is None else prefix.mask[:, None, None]
+        everything = Visible(own, before)
+        if self.config.sliding_window is None:
+            return everything, everything
+        oldest = query_positions[..., None] - self.config.sliding_window + 1
+        own = own & (key_positions[..., None, :] >= oldest)
+        if before is not None and prefix is not None:
+            prefix_positions = jnp.cumsum(prefix.mask, axis=-1) - 1
+            before = before & (prefix_positions[:, None, None] >= oldest)
+        return everything, Visible(own, before)
 
     def _layers(
         self,
         token_ids: Int[Array, "P N L"],
         positions: Int[Array, "P N L"],
-        own_mask: Bool[Array, "P N L T"],
+        long: Bool[
+            Array,
+            (
+                P  # N
+            ),
+        ],
+        visible: tuple[Visible, Visible],
         *,
         prefix: Prefix | None,
         cache: tuple[LayerKV, ...] | None,
         step: Int[Array, ""] | int,
     ) -> tuple[Float[Array, "P N L M"], tuple[LayerKV, ...]]:
-        angles = positions[..., None].astype(jnp.float32) * rope_frequencies(self.config)
+        turn = rotation(self.config, positions, long)
         x = self.embedding[...][token_ids]
         layers = []
         for i, block in enumerate(self.blocks):
             out, own = block.attention(
                 block.attention_norm(x),
-                angles,
-                own_mask,
+                turn,
+                visible[i in self.config.sliding_layers],
                 None if prefix is None else prefix.layers[i],
-                None if prefix is None else prefix.mask,
                 None if cache is None else cache[i],
                 step,
             )
