@@ -47,7 +47,9 @@ def assemble(
     """
     graph, abstract = nnx.split(_abstract(config, dtype))
     flat = dict(nnx.to_flat_state(abstract))
-    _check_names_and_shapes(stored_shapes(config), source.shapes, config, where=where)
+    counted = {name: shape for name, shape in source.shapes.items() if not _ignored(name, config)}
+    if problems := complaints(stored_shapes(config), counted):
+        raise UserError(f"tensors do not fit the configuration: {problems}", where=where)
     for spec in tensor_table(config):
         whole = source.read(spec.name)
         ends = np.cumsum([_out_size(flat[path], spec) for path in spec.paths])
@@ -60,6 +62,12 @@ def assemble(
 def _abstract(config: DecoderConfig, dtype: str) -> Transformer:
     """A model of shapes only."""
     return nnx.eval_shape(lambda: Transformer(config, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0)))
+
+
+def _ignored(name: str, config: DecoderConfig) -> bool:
+    # Some exports store a tied table twice.
+    twice = config.tie_embeddings and name == "lm_head.weight"
+    return twice or name.endswith(_REDUNDANT_SUFFIXES)
 
 
 def _out_size(parameter: nnx.Variable, spec: TensorSpec) -> int:
@@ -77,34 +85,24 @@ def stored_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     return {spec.name: shape(spec) for spec in tensor_table(config)}
 
 
-def _check_names_and_shapes(
-    expected: Mapping[str, tuple[int, ...]],
-    found: Mapping[str, tuple[int, ...]],
-    config: DecoderConfig,
-    *,
-    where: object,
-) -> None:
-    ignored = {name for name in found if name.endswith(_REDUNDANT_SUFFIXES)}
-    if config.tie_embeddings:
-        ignored.add("lm_head.weight")  # some exports store the tied table twice
+def complaints(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> str:
+    """All missing, unexpected and mis-shaped tensors in one line; empty if there are none."""
     problems = {
         "missing": [name for name in expected if name not in found],
-        "unexpected": sorted(set(found) - set(expected) - ignored),
+        "unexpected": sorted(set(found) - set(expected)),
         "mis-shaped": [
             f"{name} {found[name]} instead of {shape}"
             for name, shape in expected.items()
             if name in found and tuple(found[name]) != shape
         ],
     }
-    complaints = [
+    return "; ".join(
         f"{len(names)} {kind} ({', '.join(names[:_LISTED])}{', …' * (len(names) > _LISTED)})"
         for kind, names in problems.items()
         if names
-    ]
-    if complaints:
-        raise UserError(
-            f"tensors do not fit the configuration: {'; '.join(complaints)}", where=where
-        )
+    )
 
 
 def stored_tensor(spec: TensorSpec, flat: Mapping[Any, nnx.Variable]) -> np.ndarray:

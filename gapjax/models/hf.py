@@ -146,8 +146,10 @@ def save_folder(
     under temporary names first, so that a folder with `model.safetensors` (or its
     index) in it is complete.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     flat = dict(nnx.to_flat_state(nnx.state(model, nnx.Param)))
+    if any(isinstance(parameter, nnx.LoRAParam) for parameter in flat.values()):
+        raise ValueError("the model has adapters: merge them, or save them by save_adapter")
+    folder.mkdir(parents=True, exist_ok=True)
     dtype = model.embedding[...].dtype
     config = config_to_hf(model.config, dtype=dtype.name)
     if tokenizer is not None:

@@ -8,6 +8,7 @@ instead never sees an adapter, because sampling and scoring use the merged weigh
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -16,33 +17,47 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from gapjax.errors import UserError
+from gapjax.models.families import Path
 from gapjax.models.transformer import Linear, Transformer
 
 
 class LoRALinear(nnx.Module):
-    """`x @ (kernel + scale * a @ b)`, with `b = 0` at the start: the identity change."""
+    """`x @ (kernel + scale * a @ b) + bias`; only `a` and `b` are `nnx.LoRAParam`."""
 
-    def __init__(self, base: Linear, rank: int, scale: float, key: Key[Array, ""]) -> None:
-        rows, columns = base.kernel.shape
-        dtype = base.kernel.dtype
+    def __init__(
+        self,
+        base: Linear,
+        *,
+        a: Float[Array, "i rank"],
+        b: Float[Array, "rank o"],
+        alpha: float,
+    ) -> None:
         self.kernel = base.kernel
         self.bias = base.bias
-        self.scale = scale
-        self.a = nnx.LoRAParam(jax.random.normal(key, (rows, rank), dtype) * rows**-0.5)
-        self.b = nnx.LoRAParam(jnp.zeros((rank, columns), dtype))
+        self.alpha = alpha
+        self.a = nnx.LoRAParam(a)
+        self.b = nnx.LoRAParam(b)
+
+    @property
+    def scale(self) -> float:
+        """What the product of the adapter's matrices is multiplied with."""
+        return self.alpha / self.a.shape[1]
 
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
-        return x @ self.kernel[...] + (x @ self.a[...] @ self.b[...]) * self.scale
+        y = x @ self.kernel[...] + (x @ self.a[...] @ self.b[...]) * self.scale
+        return y if self.bias is None else y + self.bias[...]
 
     def merged(self) -> Float[Array, "i o"]:
-        """The one kernel that does the same."""
-        return self.kernel[...] + self.a[...] @ self.b[...] * self.scale
+        """The one kernel that does the same, rounded once to the kernel's type."""
+        a, b = (part[...].astype(jnp.float32) for part in (self.a, self.b))
+        kernel = self.kernel[...]
+        return (kernel.astype(jnp.float32) + a @ b * self.scale).astype(kernel.dtype)
 
 
 def attach(
     model: Transformer, *, rank: int, alpha: float, targets: str, key: Key[Array, ""]
 ) -> Transformer:
-    """A model that computes the same, with adapters on its linear layers.
+    """A model that computes the same, with adapters on its linear layers (`b` is zero).
 
     The weights are shared with `model`, which is left as it was.
 
@@ -61,16 +76,21 @@ def attach(
     except re.error as error:
         raise UserError(f"{targets!r} is not a regular expression ({error})") from error
     adapted = nnx.clone(model)
+    modules: Iterable[tuple[Any, nnx.Module]] = nnx.iter_modules(adapted)
     layers = [
         (path, module)
-        for path, module in nnx.iter_modules(adapted)
+        for path, module in modules
         if isinstance(module, Linear) and pattern.search(".".join(map(str, path)))
     ]
     if not layers:
         raise UserError(f"no linear layer matches {targets!r}", hint="try 'attention|mlp'")
     keys = jax.random.split(key, len(layers))
     for (path, module), layer_key in zip(sorted(layers, key=lambda x: x[0]), keys, strict=True):
-        _replace(adapted, path, LoRALinear(module, rank, alpha / rank, layer_key))
+        rows, columns = module.kernel.shape
+        dtype = module.kernel.dtype
+        a = jax.random.normal(layer_key, (rows, rank), dtype) * rows**-0.5
+        b = jnp.zeros((rank, columns), dtype)
+        replace(adapted, path, LoRALinear(module, a=a, b=b, alpha=alpha))
     return adapted
 
 
@@ -80,19 +100,29 @@ def merge(model: Transformer) -> Transformer:
     The weights that have no adapter are shared with `model`, which is left as it was.
     """
     merged = nnx.clone(model)
-    for path, module in list(nnx.iter_modules(merged)):
-        if isinstance(module, LoRALinear):
-            plain = nnx.eval_shape(
-                lambda m=module: Linear(*m.kernel.shape, dtype=m.kernel.dtype, rngs=nnx.Rngs(0))
+    for path, module in adapters(merged).items():
+        plain = nnx.eval_shape(
+            lambda m=module: Linear(
+                *m.kernel.shape, bias=m.bias is not None, dtype=m.kernel.dtype, rngs=nnx.Rngs(0)
             )
-            plain.kernel = nnx.Param(module.merged())
-            _replace(merged, path, plain)
+        )
+        plain.kernel = nnx.Param(module.merged())
+        if module.bias is not None:
+            plain.bias = module.bias
+        replace(merged, path, plain)
     return merged
 
 
-def _replace(model: Transformer, path: tuple, module: nnx.Module) -> None:
+def adapters(model: Transformer) -> dict[Path, LoRALinear]:
+    """The adapted layers of a model, by path."""
+    modules: Iterable[tuple[Any, nnx.Module]] = nnx.iter_modules(model)
+    return {path: module for path, module in modules if isinstance(module, LoRALinear)}
+
+
+def replace(model: Transformer, path: Path, module: nnx.Module) -> None:
+    """Put another module where `path` leads."""
     *parents, name = path
     owner: Any = model
     for part in parents:
         owner = owner[part] if isinstance(part, int) else getattr(owner, part)
-    setattr(owner, name, module)
+    setattr(owner, str(name), module)

@@ -8,7 +8,9 @@ import pytest
 from flax import nnx
 
 from gapjax.errors import UserError
+from gapjax.generation import sample
 from gapjax.models.lora import attach, merge
+from tests.models.tiny import random_model
 
 TOKENS = np.random.default_rng(0).integers(2, 14, (2, 9))
 
@@ -49,6 +51,22 @@ def test_targets_are_chosen_by_path(adder) -> None:
     model = adapted(adder.model, targets=r"blocks\.1\.attention\.(q|v)$")
     paths = {path[:-1] for path, _ in nnx.to_flat_state(nnx.state(model, nnx.LoRAParam))}
     assert paths == {("blocks", 1, "attention", "q"), ("blocks", 1, "attention", "v")}
+
+
+def test_biases_stay() -> None:
+    base = random_model("llama, biases")
+    model = disturbed(adapted(base))
+    np.testing.assert_array_equal(adapted(base)(TOKENS), base(TOKENS))
+    np.testing.assert_allclose(merge(model)(TOKENS), model(TOKENS), atol=1e-3)
+    assert nnx.split(merge(model))[0] == nnx.split(base)[0]
+
+
+def test_the_cached_sampler_takes_adapters(adder) -> None:
+    model = disturbed(adapted(adder.model))
+    options = {"key": jax.random.key(1), "n": 3, "max_new_tokens": 5, "stop": [1]}
+    got, expected = (sample(m, [[3, 4, 5]], **options) for m in (model, merge(model)))
+    np.testing.assert_array_equal(got.tokens, expected.tokens)
+    np.testing.assert_allclose(got.logprobs, expected.logprobs, atol=1e-4)
 
 
 @pytest.mark.parametrize("targets", ["nothing_of_the_kind", "("])
