@@ -133,6 +133,23 @@ class CurveFit:
             "gap": pair[..., 0] - pair[..., 1],
         }
 
+    def summary(self) -> pd.Series:
+        """Limits and rate with 90% intervals, quality of the fit, verdict."""
+        row: dict[str, object] = {}
+        for series, q in self.limit.items():
+            row[f"{series} limit (nats)"] = _interval(q)
+        row["rate (1/epoch)"] = _interval(self.rate)
+        row["rho"] = _interval(self.rho)
+        for series in SERIES:
+            row[f"R² {series}"] = self.r_squared[series]
+        row["converged"] = self.converged
+        row["identified"] = self.identified
+        row["reason"] = self.reason
+        return pd.Series(row, name=self.curve.name)
+
+    def _repr_html_(self) -> str:
+        return self.summary().to_frame().to_html()
+
     def to_dict(self) -> dict[str, Any]:
         """This curve's entry of `summary.json`."""
         return {
@@ -226,20 +243,11 @@ class Fit(Sequence[CurveFit]):
 
     def summary(self) -> pd.DataFrame:
         """One row a curve: limits and rate with 90% intervals, fit, verdict."""
-        rows = []
-        for c in self.curves:
-            row: dict[str, object] = {"curve": c.curve.name}
-            for series, q in c.limit.items():
-                row[f"{series} limit (nats)"] = _interval(q)
-            row["rate (1/epoch)"] = _interval(c.rate)
-            row["rho"] = _interval(c.rho)
-            for series in SERIES:
-                row[f"R² {series}"] = c.r_squared[series]
-            row["converged"] = c.converged
-            row["identified"] = c.identified
-            row["reason"] = c.reason
-            rows.append(row)
-        return pd.DataFrame(rows).set_index("curve")
+        rows = [c.summary() for c in self.curves]
+        return pd.DataFrame(rows).infer_objects().rename_axis("curve")
+
+    def _repr_html_(self) -> str:
+        return self.summary().T.to_html()
 
     def to_dict(self) -> dict[str, Any]:
         """The contents of `summary.json`."""

@@ -26,6 +26,9 @@ def test_summary_is_one_row_a_curve(simulated_fit):
     limit = simulated_fit.limit
     assert list(limit.index.get_level_values("series")) == ["solver", "verifier", "gap"]
     assert simulated_fit.reason == simulated_fit[0].reason
+    for shown in (simulated_fit._repr_html_(), simulated_fit[0]._repr_html_()):
+        assert shown.startswith("<table")
+        assert simulated_fit.reason in shown
 
 
 def test_saved_files_follow_the_contract(simulated_fit, tmp_path):
