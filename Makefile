@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: help demo smollm2 test test-fast test-slow lint adder golden clean
+.PHONY: help demo smollm2 test test-fast test-slow lint adder golden calibration benchmarks clean
 
 help:  ## what one can make
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -47,6 +47,14 @@ adder: $(STAMP)  ## pre-train the embedded model anew
 
 golden: $(STAMP)  ## recompute the logits stored for the tests (EXTRAS=test,parity)
 	$(BIN)/python -m tests.models.make_golden
+
+calibration: $(STAMP)  ## simulation-based calibration and coverage: half an hour, writes benchmarks/results
+	$(BIN)/python -m benchmarks.calibration
+
+benchmarks: $(STAMP)  ## against peers (EXTRAS=test,benchmarks), writes benchmarks/results
+	$(BIN)/python -m benchmarks.external_timing
+	$(BIN)/python -m benchmarks.dynamics_gradients
+	$(BIN)/python -m benchmarks.nuts_peers
 
 clean:  ## remove what make made, runs excepted
 	rm -rf $(VENV) .jax_cache .pytest_cache .mypy_cache .ruff_cache
