@@ -45,7 +45,7 @@ def assemble(
 
     **Raises:** `UserError` that lists every missing, unexpected and mis-shaped tensor.
     """
-    graph, abstract = nnx.split(_abstract(config, dtype))
+    graph, abstract = nnx.split(Transformer(config, dtype=jnp.dtype(dtype), rngs=None))
     flat = dict(nnx.to_flat_state(abstract))
     counted = {name: shape for name, shape in source.shapes.items() if not _ignored(name, config)}
     if problems := complaints(stored_shapes(config), counted):
@@ -57,11 +57,6 @@ def assemble(
             value = np.asarray(part.T if spec.transpose else part, jnp.dtype(dtype))
             flat[path] = flat[path].replace(place(value, mesh, path))
     return nnx.merge(graph, nnx.from_flat_state(list(flat.items())))
-
-
-def _abstract(config: DecoderConfig, dtype: str) -> Transformer:
-    """A model of shapes only."""
-    return nnx.eval_shape(lambda: Transformer(config, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0)))
 
 
 def _ignored(name: str, config: DecoderConfig) -> bool:
@@ -76,7 +71,8 @@ def _out_size(parameter: nnx.Variable, spec: TensorSpec) -> int:
 
 def stored_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     """The name and the shape of every tensor of a checkpoint."""
-    flat: dict[Any, nnx.Variable] = dict(nnx.to_flat_state(nnx.state(_abstract(config, "float32"))))
+    model = Transformer(config, dtype=jnp.dtype("float32"), rngs=None)
+    flat: dict[Any, nnx.Variable] = dict(nnx.to_flat_state(nnx.state(model)))
 
     def shape(spec: TensorSpec) -> tuple[int, ...]:
         rest = flat[spec.paths[0]].shape[:: -1 if spec.transpose else 1][1:]

@@ -52,7 +52,9 @@ class Metadata:
 class _GGUFTensors:
     """The tensors of a GGUF file under their Hugging Face names."""
 
-    def __init__(self, reader: GGUFReader, config: DecoderConfig, architecture: str) -> None:
+    def __init__(
+        self, reader: GGUFReader, config: DecoderConfig, architecture: str, path: Path
+    ) -> None:
         from gguf import MODEL_ARCH, get_tensor_name_map
 
         names = get_tensor_name_map(MODEL_ARCH[architecture.upper()], config.num_layers)
@@ -60,6 +62,7 @@ class _GGUFTensors:
             names.get_name(spec.name, try_suffixes=(".weight", ".bias")): spec.name
             for spec in tensor_table(config)
         }
+        self._path = path
         self._permuted_heads: dict[str, int] = {}
         if architecture in _PERMUTED:
             self._permuted_heads = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}
@@ -75,15 +78,22 @@ class _GGUFTensors:
         }
 
     def read(self, name: str) -> np.ndarray:
-        value = _dequantized(self._tensors[name]).reshape(self.shapes[name])
+        value = _dequantized(self._tensors[name], self._path).reshape(self.shapes[name])
         heads = self._permuted_heads.get(name.split(".")[-2])
         return value if heads is None else _unpermute(value, heads)
 
 
-def _dequantized(tensor: ReaderTensor) -> np.ndarray:
+def _dequantized(tensor: ReaderTensor, path: Path) -> np.ndarray:
+    """The values of a tensor in float32.
+
+    Read from the file rather than from the reader's memory map, so that what has been
+    read does not stay in memory beside the model.
+    """
     from gguf.quants import dequantize
 
-    return dequantize(tensor.data, tensor.tensor_type)
+    data = np.fromfile(path, np.uint8, int(tensor.n_bytes), offset=int(tensor.data_offset))
+    data = data.view(tensor.data.dtype).reshape(tensor.data.shape)
+    return np.asarray(dequantize(data, tensor.tensor_type), np.float32)
 
 
 def _unpermute(weight: np.ndarray, heads: int) -> np.ndarray:
@@ -101,10 +111,10 @@ def load_gguf(
     **Raises:** `UserError` for a file that is not GGUF, is truncated, or holds an
     architecture or tokenizer that gapjax does not know.
     """
-    from gguf import GGUFReader
+    from gapjax.models.gguf_reader import FastGGUFReader
 
     try:
-        reader = GGUFReader(path)
+        reader = FastGGUFReader(path)
     except (OSError, ValueError, IndexError, KeyError) as error:
         raise UserError(f"not a readable GGUF file ({error})", where=path) from error
     metadata = Metadata(reader, path)
@@ -117,7 +127,7 @@ def load_gguf(
         )
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     config = _read_config(metadata, architecture, tensors)
-    source = _GGUFTensors(reader, config, architecture)
+    source = _GGUFTensors(reader, config, architecture, path)
     try:
         model = assemble(config, source, dtype=dtype, mesh=mesh, where=path)
     except NotImplementedError as error:
@@ -166,14 +176,14 @@ def _read_config(
         if _LONG_FACTORS in tensors:
             raw["rope_scaling"] = {
                 "rope_type": "longrope",
-                "long_factor": _dequantized(tensors[_LONG_FACTORS]).tolist(),
-                "short_factor": _dequantized(tensors[_SHORT_FACTORS]).tolist(),
+                "long_factor": _dequantized(tensors[_LONG_FACTORS], metadata.path).tolist(),
+                "short_factor": _dequantized(tensors[_SHORT_FACTORS], metadata.path).tolist(),
                 "attention_factor": get("rope.scaling.attn_factor"),
             }
     elif (kind := get("rope.scaling.type", "none")) != "none":
         raw["rope_scaling"] = {"rope_type": kind, "factor": get("rope.scaling.factor")}
     if _ROPE_FREQUENCIES in tensors:
-        divisors = _dequantized(tensors[_ROPE_FREQUENCIES])
+        divisors = _dequantized(tensors[_ROPE_FREQUENCIES], metadata.path)
         raw["rope_scaling"] = _llama3_rule(divisors, raw, metadata.path)
     return config_from_hf(raw, where=metadata.path)
 

@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Key
 
 from gapjax.errors import UserError
 from gapjax.models.families import Path
-from gapjax.models.transformer import Linear, Transformer
+from gapjax.models.layers import Linear
+from gapjax.models.transformer import Transformer
 
 
 class LoRALinear(nnx.Module):
@@ -101,11 +102,9 @@ def merge(model: Transformer) -> Transformer:
     """
     merged = nnx.clone(model)
     for path, module in adapters(merged).items():
-        plain = nnx.eval_shape(
-            lambda m=module: Linear(
-                *m.kernel.shape, bias=m.bias is not None, dtype=m.kernel.dtype, rngs=nnx.Rngs(0)
-            )
-        )
+        rows, columns = module.kernel.shape
+        bias = module.bias is not None
+        plain = Linear(rows, columns, bias=bias, dtype=module.kernel.dtype, rngs=None)
         plain.kernel = nnx.Param(module.merged())
         if module.bias is not None:
             plain.bias = module.bias

@@ -8,6 +8,7 @@ the mesh lacks, or whose size does not divide the parameter's, leaves it whole.
 from __future__ import annotations
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gapjax.models.families import Path
@@ -50,8 +51,8 @@ def parameter_sharding(mesh: Mesh, path: Path, shape: tuple[int, ...]) -> NamedS
     return NamedSharding(automatic, PartitionSpec(*spec))
 
 
-def place(value: jax.typing.ArrayLike, mesh: Mesh | None, path: Path) -> jax.Array:
+def place(value: np.ndarray, mesh: Mesh | None, path: Path) -> jax.Array:
     """A parameter on its devices; on the default one where there is no mesh."""
     if mesh is None:
-        return jax.numpy.asarray(value)
-    return jax.device_put(value, parameter_sharding(mesh, path, jax.numpy.shape(value)))
+        return jax.device_put(value)  # transposes as it copies, which NumPy does slowly
+    return jax.device_put(value, parameter_sharding(mesh, path, value.shape))

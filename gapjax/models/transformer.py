@@ -12,6 +12,7 @@ the same code, and a prompt is never computed twice.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from gapjax.models.config import DecoderConfig
+from gapjax.models.layers import MLP, Linear, RMSNorm, parameter
 from gapjax.models.rope import Rotation, is_long, rotation
 
 _MASKED = -1e30  # finite, so that a fully masked (padding) row stays free of NaN
@@ -60,40 +62,6 @@ class Visible(NamedTuple):
     )
 
 
-class Linear(nnx.Module):
-    """`x @ kernel + bias`; most layers of most families have no bias."""
-
-    def __init__(
-        self,
-        in_size: int,
-        out_size: int,
-        *,
-        bias: bool = False,
-        dtype: jnp.dtype,
-        rngs: nnx.Rngs,
-    ) -> None:
-        init = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
-        self.kernel = nnx.Param(init(rngs.params(), (in_size, out_size), dtype))
-        self.bias = nnx.Param(jnp.zeros((out_size,), dtype)) if bias else None
-
-    def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
-        y = x @ self.kernel[...]
-        return y if self.bias is None else y + self.bias[...]
-
-
-class RMSNorm(nnx.Module):
-    """Root-mean-square normalisation, computed in float32 (arXiv:1910.07467)."""
-
-    def __init__(self, size: int, *, eps: float, dtype: jnp.dtype) -> None:
-        self.scale = nnx.Param(jnp.ones((size,), dtype))
-        self.eps = eps
-
-    def __call__(self, x: Float[Array, "*batch M"]) -> Float[Array, "*batch M"]:
-        y = x.astype(jnp.float32)
-        y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.eps)
-        return y.astype(x.dtype) * self.scale[...]
-
-
 def _attend(
     q: Float[Array, "P N L H D"],
     own: LayerKV,
@@ -121,7 +89,7 @@ def _attend(
 class Attention(nnx.Module):
     """Grouped-query attention (arXiv:2305.13245) over a shared prefix and own keys."""
 
-    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs | None) -> None:
         width, size = config.hidden_size, config.head_dim
         queries, keys = config.num_heads * size, config.num_kv_heads * size
         self.head_dim = size
@@ -129,9 +97,9 @@ class Attention(nnx.Module):
         self.k = Linear(width, keys, bias=config.qkv_bias, dtype=dtype, rngs=rngs)
         self.v = Linear(width, keys, bias=config.qkv_bias, dtype=dtype, rngs=rngs)
         self.o = Linear(queries, width, bias=config.output_bias, dtype=dtype, rngs=rngs)
-        normed = config.qk_norm
-        self.q_norm = RMSNorm(size, eps=config.norm_eps, dtype=dtype) if normed else None
-        self.k_norm = RMSNorm(size, eps=config.norm_eps, dtype=dtype) if normed else None
+        norm = functools.partial(RMSNorm, size, eps=config.norm_eps, dtype=dtype, rngs=rngs)
+        self.q_norm = norm() if config.qk_norm else None
+        self.k_norm = norm() if config.qk_norm else None
 
     def __call__(
         self,
@@ -158,26 +126,15 @@ class Attention(nnx.Module):
         return self.o(out.reshape(*out.shape[:-2], -1)), own
 
 
-class MLP(nnx.Module):
-    """SwiGLU feed-forward (arXiv:2002.05202)."""
-
-    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
-        width, inner = config.hidden_size, config.intermediate_size
-        self.gate = Linear(width, inner, dtype=dtype, rngs=rngs)
-        self.up = Linear(width, inner, dtype=dtype, rngs=rngs)
-        self.down = Linear(inner, width, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Float[Array, "*batch M"]) -> Float[Array, "*batch M"]:
-        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
-
-
 class Block(nnx.Module):
     """One pre-norm decoder layer."""
 
-    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
-        self.attention_norm = RMSNorm(config.hidden_size, eps=config.norm_eps, dtype=dtype)
+    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs | None) -> None:
+        self.attention_norm = RMSNorm(
+            config.hidden_size, eps=config.norm_eps, dtype=dtype, rngs=rngs
+        )
         self.attention = Attention(config, dtype=dtype, rngs=rngs)
-        self.mlp_norm = RMSNorm(config.hidden_size, eps=config.norm_eps, dtype=dtype)
+        self.mlp_norm = RMSNorm(config.hidden_size, eps=config.norm_eps, dtype=dtype, rngs=rngs)
         self.mlp = MLP(config, dtype=dtype, rngs=rngs)
 
 
@@ -190,22 +147,22 @@ class Transformer(nnx.Module):
 
     - `config`: the architecture.
     - `dtype`: of the parameters and the arithmetic; norms, softmax and logits are float32.
-    - `rngs`: keys of the initial weights (use `nnx.eval_shape` if they will be loaded).
+    - `rngs`: keys of the initial weights; None makes a model of shapes, to be filled.
     """
 
     def __init__(
-        self, config: DecoderConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+        self, config: DecoderConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs | None
     ) -> None:
         self.config = config
         embedding = nnx.initializers.normal(config.hidden_size**-0.5)
         shape = (config.vocab_size, config.hidden_size)
-        self.embedding = nnx.Param(embedding(rngs.params(), shape, dtype))
+        self.embedding = parameter(embedding, rngs, shape, dtype)
         self.blocks = nnx.List(
             [Block(config, dtype=dtype, rngs=rngs) for _ in range(config.num_layers)]
         )
-        self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps, dtype=dtype)
+        self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps, dtype=dtype, rngs=rngs)
         if not config.tie_embeddings:
-            self.unembedding = nnx.Param(embedding(rngs.params(), shape, dtype))
+            self.unembedding = parameter(embedding, rngs, shape, dtype)
 
     def __call__(
         self, token_ids: Int[Array, "B T"], attention_mask: Bool[Array, "B T"] | None = None

