@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gapjax.models.families import Path
 
@@ -29,8 +29,8 @@ _LOGICAL_AXES: dict[Path, tuple[str, ...]] = {
 }
 
 
-def parameter_sharding(mesh: Mesh, path: Path, shape: tuple[int, ...]) -> NamedSharding:
-    """The sharding of one parameter.
+def parameter_axes(mesh: Mesh | AbstractMesh, path: Path, shape: tuple[int, ...]) -> PartitionSpec:
+    """The mesh axis, if any, over which each axis of a parameter is split.
 
     **Arguments:**
 
@@ -38,21 +38,20 @@ def parameter_sharding(mesh: Mesh, path: Path, shape: tuple[int, ...]) -> NamedS
     - `path`: of the parameter in `Transformer`, as in `nnx.to_flat_state`.
     - `shape`: of the whole parameter.
     """
-    logical = _LOGICAL_AXES.get(path[-2:], ())
-    axes = [_MESH_AXES[name] for name in logical]
-    spec = [
-        axis if axis in mesh.shape and size % mesh.shape[axis] == 0 else None
-        for axis, size in zip(axes, shape, strict=False)
-    ]
-    # The compiler places what is computed from the parameters.
-    automatic = Mesh(
-        mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names)
+    axes = [_MESH_AXES[name] for name in _LOGICAL_AXES.get(path[-2:], ())]
+    return PartitionSpec(
+        *(
+            axis if axis in mesh.shape and size % mesh.shape[axis] == 0 else None
+            for axis, size in zip(axes, shape, strict=False)
+        )
     )
-    return NamedSharding(automatic, PartitionSpec(*spec))
 
 
 def place(value: np.ndarray, mesh: Mesh | None, path: Path) -> jax.Array:
     """A parameter on its devices; on the default one where there is no mesh."""
     if mesh is None:
         return jax.device_put(value)  # transposes as it copies, which NumPy does slowly
-    return jax.device_put(value, parameter_sharding(mesh, path, value.shape))
+    # Whatever the mesh says, the compiler is to place what is computed from parameters.
+    automatic = (AxisType.Auto,) * len(mesh.axis_names)
+    devices = Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
+    return jax.device_put(value, NamedSharding(devices, parameter_axes(mesh, path, value.shape)))
