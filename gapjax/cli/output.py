@@ -29,10 +29,10 @@ def refuse_existing(out: Path, *, overwrite: bool) -> None:
     Commands call this before the work starts, so that nobody waits an hour to hear it.
     """
     if out.exists() and not out.is_dir():
-        raise UserError("is a file, not a folder", where=out, hint="choose another --out")
+        raise UserError("is a file, not a folder", where=out, hint="choose another folder")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise UserError(
-            "folder is not empty", where=out, hint="choose another --out or pass --overwrite"
+            "folder is not empty", where=out, hint="choose another one or pass --overwrite"
         )
     parent = out.absolute().parent
     try:

@@ -3,13 +3,17 @@
 A tokenizer with a chat template gets the prompt as a user's message, followed by the
 header of the assistant's turn; the template writes all special tokens itself. Without
 one the text is encoded as it stands, with the special tokens the tokenizer adds to
-any text (Llama 2's `<s>`, for example).
+any text (Llama 2's `<s>`, for example). So there is one `<s>`, never two, and never one
+in the middle of what is put together from pieces.
+
+A tokenizer's padding token is not used at all: padding is token 0 under a false attention
+mask, which every model ignores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -41,13 +45,23 @@ def encode_around(
     )
 
 
-def stop_tokens(tokenizer: PreTrainedTokenizerFast, stop: Sequence[str] = ()) -> list[int]:
+def stop_tokens(
+    tokenizer: PreTrainedTokenizerFast,
+    stop: Sequence[str] = (),
+    generation_config: Mapping[str, Any] | None = None,
+) -> list[int]:
     """The token ids that end an answer: the end of the turn, and whatever contains `stop`.
 
     A stop text such as a line break is part of many tokens; each of them ends the answer,
     so that the decision is made within the sampling loop, on token ids alone.
+
+    **Arguments:**
+
+    - `generation_config`: of `LoadedModel`; its `eos_token_id` (one or several) count as
+        well, since many chat models end a turn with another token than a text.
     """
-    ids = {tokenizer.eos_token_id} - {None}
+    ends = (generation_config or {}).get("eos_token_id")
+    ids = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
     if stop:
         texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
         ids |= {i for i, text in enumerate(texts) if any(part in text for part in stop)}

@@ -84,7 +84,7 @@ def make_candidates(
         key=key,
         n=config.n,
         max_new_tokens=config.max_new_tokens,
-        stop=stop_tokens(tokenizer, config.stop),
+        stop=stop_tokens(tokenizer, config.stop, loaded.generation_config),
         temperature=config.temperature,
         sequences_at_once=config.sequences_at_once,
     )

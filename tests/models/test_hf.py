@@ -6,8 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from gapjax import models
@@ -74,21 +76,65 @@ def test_transformers_loads_the_export(name: str, tmp_path) -> None:
             assert torch.equal(again(tokens).logits, theirs(tokens).logits)
 
 
-def test_sharded_folder_equals_single_file(adder, folder) -> None:
-    tensors = load_file(folder / "model.safetensors")
-    names = sorted(tensors)
-    shards = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
-    for shard, members in shards.items():
-        save_file({name: tensors[name] for name in members}, folder / shard)
-    index = {name: shard for shard, members in shards.items() for name in members}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
-    (folder / "model.safetensors").unlink()
+@pytest.mark.fast
+def test_large_weights_are_split(adder, folder) -> None:
+    whole = load_file(folder / "model.safetensors")
+    models.save(adder.model, None, folder, shard_bytes=100_000)
+    assert not (folder / "model.safetensors").exists()  # it would be stale
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in whole.values())
+    shards = sorted(folder.glob("*.safetensors"))
+    assert {path.name for path in shards} == set(index["weight_map"].values())
+    assert len(shards) > 2
+    for path in shards:
+        tensors = load_file(path)
+        assert sum(tensor.nbytes for tensor in tensors.values()) <= 100_000 or len(tensors) == 1
+        for name, tensor in tensors.items():
+            np.testing.assert_array_equal(tensor, whole.pop(name))
+    assert not whole
     np.testing.assert_array_equal(
         models.load(folder).model(np.arange(9)[None]), adder.model(np.arange(9)[None])
     )
+    # And back into one file, of which no shard is left.
+    models.save(adder.model, None, folder)
+    assert [path.name for path in folder.glob("*.safetensors*")] == ["model.safetensors"]
+
+
+def test_transformers_loads_the_shards(adder, tmp_path) -> None:
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    models.save(adder.model, None, tmp_path, shard_bytes=100_000)
+    tokens = np.arange(12)[None]
+    with torch.no_grad():
+        expected = AutoModelForCausalLM.from_pretrained(tmp_path)(torch.tensor(tokens)).logits
+    np.testing.assert_allclose(adder.model(tokens), expected, atol=1e-3)
+
+
+def test_an_index_that_is_not_to_be_trusted(folder) -> None:
+    for index, complaint in (
+        ({"weight_map": {"a": "../elsewhere.safetensors"}}, "elsewhere"),
+        ({"weight_map": {"a": "missing.safetensors"}}, "has no missing"),
+        ({"weights": {}}, "no weight_map"),
+    ):
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        assert complaint in refusal(folder)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_every_type_survives_a_round_trip(adder, tmp_path, dtype: str) -> None:
+    short = models.load("adder", dtype=dtype).model
+    models.save(short, None, tmp_path)
+    for loaded_as in (dtype, "float32"):
+        again = models.load(tmp_path, dtype=loaded_as).model
+        assert again.embedding[...].dtype == loaded_as
+        leaves = (jax.tree.leaves(nnx.state(model)) for model in (again, short))
+        assert all((x == y.astype(loaded_as)).all() for x, y in zip(*leaves, strict=True))
 
 
 def test_a_folder_without_tokenizer_has_none(folder) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    assert "tokenizer cannot be read" in refusal(folder)
     (folder / "tokenizer.json").unlink()
     assert models.load(folder).tokenizer is None
 

@@ -1,0 +1,66 @@
+"""Special tokens: who writes them, and that there is never one too many."""
+
+from __future__ import annotations
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from gapjax.models.prompts import encode_around, encode_prompt, stop_tokens
+
+pytestmark = pytest.mark.fast
+
+SPECIAL = ("<pad>", "<s>", "</s>", "<turn>")
+WORDS = [*SPECIAL, "user", "assistant", "Is", "it", "seven", "?", "\n", "x\n"]
+    "\n",
+    "x\n",
+]
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<turn>{{ message.role }} {{ message.content }}"
+    "{% endfor %}{% if add_generation_prompt %}<turn>assistant{% endif %}"
+)
+
+
+def make_tokenizer(template: str | None) -> PreTrainedTokenizerFast:
+    """In the manner of Llama: every text begins with `<s>`."""
+    vocabulary = {word: i for i, word in enumerate(WORDS)}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        additional_special_tokens=["<turn>"],
+        chat_template=template,
+    )
+
+
+def test_a_template_writes_all_special_tokens_itself() -> None:
+    tokenizer = make_tokenizer(TEMPLATE)
+    ids = encode_prompt(tokenizer, "Is it seven")
+    assert tokenizer.convert_ids_to_tokens(ids) == [
+        *("<s>", "<turn>", "user", "Is", "it", "seven", "<turn>", "assistant")
+    ]
+    before, after = encode_around(tokenizer, "Is it ", " ?")
+    assert tokenizer.convert_ids_to_tokens(before) == ["<s>", "<turn>", "user", "Is", "it"]
+    assert tokenizer.convert_ids_to_tokens(after) == ["?", "<turn>", "assistant"]
+
+
+def test_without_a_template_the_tokenizer_does() -> None:
+    tokenizer = make_tokenizer(None)
+    assert encode_prompt(tokenizer, "Is it") == [1, 6, 7]
+    assert encode_around(tokenizer, "Is it ", " ?") == ([1, 6, 7], [9])
+
+
+def test_what_ends_an_answer() -> None:
+    tokenizer = make_tokenizer(TEMPLATE)
+    assert stop_tokens(tokenizer) == [2]
+    assert stop_tokens(tokenizer, ["\n"]) == [2, 10, 11]
+    assert stop_tokens(tokenizer, (), {"eos_token_id": [3, 2]}) == [2, 3]
+    assert stop_tokens(tokenizer, (), {"eos_token_id": 3}) == [2, 3]
+    tokenizer.eos_token = None
+    assert stop_tokens(tokenizer) == []
