@@ -12,9 +12,6 @@ pytestmark = pytest.mark.fast
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<turn>")
 WORDS = [*SPECIAL, "user", "assistant", "Is", "it", "seven", "?", "\n", "x\n"]
-    "\n",
-    "x\n",
-]
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<turn>{{ message.role }} {{ message.content }}"
     "{% endfor %}{% if add_generation_prompt %}<turn>assistant{% endif %}"
