@@ -15,7 +15,12 @@ from gapjax.errors import UserError
 # Each module has `add_parsers(commands)`, which registers its commands with
 # `parser.set_defaults(run=...)`.  Heavy imports belong inside the `run` functions,
 # so that `gapjax --help` answers at once.
-_COMMAND_MODULES = ("gapjax.cli.curves", "gapjax.cli.training")
+_COMMAND_MODULES = (
+    "gapjax.cli.curves",
+    "gapjax.cli.planning",
+    "gapjax.cli.models",
+    "gapjax.cli.training",
+)
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 

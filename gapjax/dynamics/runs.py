@@ -52,6 +52,13 @@ class RunSettings:
     process_noise: float = 0.0
     seed: int = 0
 
+    @property
+    def system(self) -> GapSystem:
+        """The gap equations with these coefficients."""
+        if self.potential == "linear":
+            return GapSystem(self.alpha, self.beta, LinearPotential(self.k, self.b))
+        return GapSystem(self.alpha, self.beta, PowerPotential(self.k, self.b, self.exponent))
+
     def check(self) -> None:
         """Raise `UserError` for a run that cannot be."""
         for item in fields(self):
@@ -91,14 +98,9 @@ def simulate_run(settings: RunSettings) -> Run:
     s = settings
     jumps = external(s.external_shares, s.gamma_x, last_round=math.floor(s.epochs + 1e-9))
     epochs = np.arange(math.floor(s.epochs / s.every + 1e-9) + 1) * s.every
-    potential = (
-        LinearPotential(s.k, s.b)
-        if s.potential == "linear"
-        else PowerPotential(s.k, s.b, s.exponent)
-    )
     with float64_on_cpu():
         simulation = simulate(
-            GapSystem(s.alpha, s.beta, potential),
+            s.system,
             s.solver0,
             s.verifier0,
             epochs,

@@ -1,0 +1,78 @@
+"""`gapjax plan`: when to use external data, and for how long to train."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from gapjax.cli.output import add_common_arguments, output_folder, refuse_existing
+
+_EQUATIONS = (
+    ("solver0", 12.0, "solver uncertainty at round 0, nats"),
+    ("verifier0", 8.0, "verifier uncertainty at round 0, nats"),
+    ("alpha", 1.0, "how strongly the potential moves the solver"),
+    ("beta", 0.4, "how strongly it moves the verifier, less than alpha"),
+    ("k", 0.5, "slope of the potential"),
+    ("b", 0.0, "offset of the potential; the gap tends to b/k"),
+    ("exponent", 1.0, "q of the power potential"),
+    ("gamma_x", 0.2, "strength of external data"),
+)
+
+
+def add_parsers(commands: argparse._SubParsersAction) -> None:
+    """Register the command of this module."""
+    parser = commands.add_parser(
+        "plan",
+        help="allocate external data and rounds",
+        description="Spread external data over the rounds so that the solver ends best.",
+    )
+    more = (
+        ("decay", 0.0, "gamma-x shrinks by exp(-decay) each round"),
+        ("price", 0.0, "what a round costs, in nats; the run is then as long as it pays"),
+    )
+    for name, default, text in (*_EQUATIONS, *more):
+        flag = f"--{name.replace('_', '-')}"
+        text += f" (default {default})"
+        parser.add_argument(flag, type=float, default=default, metavar="X", help=text)
+    parser.add_argument("--potential", choices=("linear", "power"), default="linear")
+    parser.add_argument(
+        "--rounds", type=int, default=10, metavar="N", help="longest run considered (default 10)"
+    )
+    parser.add_argument(
+        "--objective",
+        choices=("final", "limit"),
+        default="final",
+        help="the solver at the end of the run, or its limit from there on (default final)",
+    )
+    add_common_arguments(parser)
+    parser.set_defaults(run=_plan)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    refuse_existing(arguments.out, overwrite=arguments.overwrite)
+    from gapjax.dynamics.plans import PlanSettings, plan_run
+    from gapjax.dynamics.plots import plan_figure
+    from gapjax.dynamics.runs import RunSettings
+
+    options = vars(arguments)
+    equations = {name: options[name] for name, _, _ in _EQUATIONS}
+    settings = PlanSettings(
+        run=RunSettings(**equations, potential=arguments.potential),
+        rounds=arguments.rounds,
+        decay=arguments.decay,
+        objective=arguments.objective,
+        price=arguments.price,
+    )
+    plan = plan_run(settings)
+    with output_folder(arguments.out, overwrite=arguments.overwrite) as folder:
+        text = json.dumps(plan.to_dict(), indent=2)
+        (folder / "plan.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "plots").mkdir()
+        plan_figure(plan).savefig(folder / "plots/plan.png", dpi=150)
+    if not arguments.quiet:
+        shares = ", ".join(f"{share:.0%} in round {t}" for t, share in plan.shares.items())
+        compared = ", ".join(f"{n} {v:.4g}" for n, v in plan.solver.items() if n != "planned")
+        what = "limit" if arguments.objective == "limit" else f"after {plan.rounds} rounds"
+        print(f"external data: {shares}")
+        print(f"solver {what}: {plan.solver['planned']:.4g} nats ({compared})")
+        print(f"wrote {arguments.out}")
