@@ -1,8 +1,7 @@
 """Low-rank adapters (arXiv:2106.09685) on chosen linear layers.
 
-Our own, since it is thirty lines over `flax.nnx.LoRAParam`: a library that intercepts
-the layers' operations would have to be kept working with the cached decoder, which
-instead never sees an adapter, because sampling and scoring use the merged weights.
+Our own, since it is thirty lines over `flax.nnx.LoRAParam`, where a library that
+intercepts the layers' operations would have to be kept working with the cached decoder.
 """
 
 from __future__ import annotations
