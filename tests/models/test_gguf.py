@@ -79,7 +79,7 @@ def hf_config(architecture: str) -> dict:
     """What the files written by `write_gguf` describe, as a Hugging Face configuration."""
     config = {
         "architectures": [FAMILIES[architecture].architecture],
-        "vocab_size": 257,
+        "vocab_size": 256 + len(MERGES) + 2,
         "hidden_size": 64,
         "intermediate_size": 96,
         "num_hidden_layers": 2,
@@ -122,7 +122,10 @@ def gguf_names(architecture: str) -> dict[str, str]:
     return names
 
 
-def write_gguf(path, architecture: str, *, extra=(), **metadata) -> None:
+MERGES = ["a b", "1 2", "12 3", "123 4", "Ġ a", "Ġ 1", "' s", "Ċ Ċ", "Ġ ab", "ab 1"]
+
+
+def write_gguf(path, architecture: str, *, extra=(), pre="smollm", **metadata) -> None:
     """A random model with quantised matrices, and a byte-level tokenizer."""
     from gguf import GGMLQuantizationType, GGUFWriter, quants
     from tokenizers.pre_tokenizers import ByteLevel
@@ -144,14 +147,17 @@ def write_gguf(path, architecture: str, *, extra=(), **metadata) -> None:
     for key, value in numbers.items():
         add = writer.add_string if isinstance(value, str) else writer.add_float32
         add(f"{architecture}.{key.replace('__', '.')}", value)
-    tokens = [*sorted(ByteLevel.alphabet()), "ab"]
+    tokens = [*sorted(ByteLevel.alphabet()), *(merge.replace(" ", "") for merge in MERGES)]
+    tokens += ["<think>", "<|end|>"]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
-    writer.add_token_types([1] * len(tokens))
-    writer.add_token_merges(["a b"])
+    writer.add_token_types([1] * (len(tokens) - 2) + [4, 3])  # user-defined, control
+    writer.add_token_merges(MERGES)
     writer.add_pad_token_id(0)
-    writer.add_eos_token_id(1)
+    writer.add_bos_token_id(len(tokens) - 1)
+    writer.add_eos_token_id(len(tokens) - 1)
+    writer.add_add_bos_token(pre == "llama-bpe")
     rng = np.random.default_rng(0)
     names = gguf_names(architecture)
     for name, shape in stored_shapes(config).items():
@@ -192,6 +198,24 @@ def test_architectures_equal_transformers(architecture: str, tmp_path) -> None:
     with torch.no_grad():
         expected = exported(torch.tensor(tokens)).logits.numpy()
     np.testing.assert_allclose(ours.model(tokens), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("pre", ["qwen2", "llama-bpe"])
+def test_tokenizers_equal_transformers(pre: str, tmp_path) -> None:
+    pytest.importorskip("torch")
+    from transformers import AutoTokenizer
+
+    write_gguf(tmp_path / "model.gguf", "qwen2", pre=pre)
+    ours = models.load(tmp_path / "model.gguf").tokenizer
+    theirs = AutoTokenizer.from_pretrained(tmp_path, gguf_file="model.gguf")
+    for text in (
+        "ab 1234 12345ab1 it's IT'S <think>ab</think> <|end|>12",
+        "  ab\n\n  ab \r\n\tab, 数1234é … ab!\n",
+    ):
+        assert ours.encode(text) == theirs.encode(text)
+        assert ours.decode(ours.encode(text, add_special_tokens=False)) == text
+    assert ours.eos_token == "<|end|>"
+    assert (ours.encode("ab")[0] == ours.bos_token_id) == (pre == "llama-bpe")
 
 
 @pytest.mark.fast
@@ -236,6 +260,9 @@ def test_what_gapjax_does_not_know_is_refused_by_name(tmp_path) -> None:
     with pytest.raises(
         UserError, match="'mamba' is not supported; known: llama, qwen2, qwen3, phi3"
     ):
+        models.load(path)
+    write_gguf(path, "llama", pre="unheard_of")
+    with pytest.raises(UserError, match="known: smollm, llama-bpe, qwen2"):
         models.load(path)
     write_gguf(path, "llama", extra=[("blk.0.unheard_of", np.zeros(3))])
     with pytest.raises(UserError, match=r"1 unexpected \(blk.0.unheard_of\)"):
