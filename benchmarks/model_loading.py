@@ -96,10 +96,11 @@ def main() -> None:
                 slow=float("inf"),
             )
             ratio = np.median(seconds["load"]) / np.median(seconds["least"])
+            peak = peak_memory(path, dtype)
             name = "GGUF (Q4_1)" if path == gguf else f"safetensors ({path.name})"
             print(
                 f"| {name} | {dtype} | {quartiles(seconds['least'], 1)} "
-                f"| {quartiles(seconds['load'], 1)} | {ratio:.2f} | {peak_memory(path, dtype):.2f} |",
+                f"| {quartiles(seconds['load'], 1)} | {ratio:.2f} | {peak:.2f} |",
                 flush=True,
             )
 

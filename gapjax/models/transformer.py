@@ -51,15 +51,7 @@ class Visible(NamedTuple):
     """Which keys each query attends to."""
 
     own: Bool[Array, "P N L T"]
-    prefix: (
-        Bool[
-            Array,
-            (
-                P  # N #L S
-            ),
-        ]
-        | None
-    )
+    prefix: Bool[Array, "P _ _ S"] | None
 
 
 def _attend(
@@ -253,12 +245,7 @@ class Transformer(nnx.Module):
         self,
         token_ids: Int[Array, "P N L"],
         mask: Bool[Array, "P N L"],
-        long: Bool[
-            Array,
-            (
-                P  # N
-            ),
-        ],
+        long: Bool[Array, "P _"],
         prefix: Prefix | None,
     ) -> tuple[Float[Array, "P N L M"], tuple[LayerKV, ...]]:
         # Padding does not advance the position, on whichever side it stands.
@@ -272,18 +259,8 @@ class Transformer(nnx.Module):
     def _visible(
         self,
         own: Bool[Array, "P N L T"],
-        query_positions: Int[
-            Array,
-            (
-                P  # N L
-            ),
-        ],
-        key_positions: Int[
-            Array,
-            (
-                P  # N T
-            ),
-        ],
+        query_positions: Int[Array, "P _ L"],
+        key_positions: Int[Array, "P _ T"],
         prefix: Prefix | None,
     ) -> tuple[Visible, Visible]:
         """What layers see: those that attend to everything, those with a sliding window."""
@@ -302,12 +279,7 @@ class Transformer(nnx.Module):
         self,
         token_ids: Int[Array, "P N L"],
         positions: Int[Array, "P N L"],
-        long: Bool[
-            Array,
-            (
-                P  # N
-            ),
-        ],
+        long: Bool[Array, "P _"],
         visible: tuple[Visible, Visible],
         *,
         prefix: Prefix | None,
