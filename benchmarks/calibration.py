@@ -191,8 +191,8 @@ def main() -> None:
         f"(U_s from 2 to {SOLVER_LIMIT}, U_v from 1 to 0.52).",
         "",
         "| rate (1/epoch) | γT | covered | 95 % interval of the coverage | truth below / above "
-        "| median width (nats) | identified |",
-        "| ---: | ---: | ---: | --- | ---: | ---: | ---: |",
+        "| median width (nats) | converged | identified |",
+        "| ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for rate, group in [*table.groupby("rate"), ("all", table)]:
         count, n = int(group["covered"].sum()), len(group)
@@ -202,7 +202,8 @@ def main() -> None:
         lines.append(
             f"| {rate} | {constants} | {count} of {n} ({count / n:.1%}) "
             f"| {interval.low:.0%} to {interval.high:.0%} | {below} / {n - count - below} "
-            f"| {(group['q95'] - group['q05']).median():.3g} | {group['identified'].mean():.0%} |"
+            f"| {(group['q95'] - group['q05']).median():.3g} | {group['converged'].mean():.0%} "
+            f"| {group['identified'].mean():.0%} |"
         )
     lines += [
         "",
