@@ -67,3 +67,116 @@ def draw_from_prior(rng: np.random.Generator, n: int = 16) -> PriorDraw:
         "log_likelihood": float(log_likelihood),
     }
     return PriorDraw(epoch, pair, truth)
+
+
+def simulated_kinds(runs: int = 4, n: int = 20, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """Curves of every law: `runs` of each kind with 1 % noise, `n` checkpoints in 10 epochs."""
+    rng = np.random.default_rng(seed)
+    epoch = np.linspace(0, 10, n)
+    kinds = {
+        kind: pd.concat(
+            [_noisy(rng, epoch, *path(rng, epoch)).assign(run=str(run)) for run in range(runs)]
+        )
+        for kind, path in _KINDS.items()
+    }
+    return kinds
+
+
+def _noisy(
+    rng: np.random.Generator, epoch: np.ndarray, solver: np.ndarray, verifier: np.ndarray
+) -> pd.DataFrame:
+    scatter = 0.01 * solver[0] * rng.standard_normal((2, len(epoch)))
+    return pd.DataFrame(
+        {
+            "epoch": epoch,
+            "solver_uncertainty": np.maximum(solver + scatter[0], 0),
+            "verifier_uncertainty": np.maximum(verifier + scatter[1], 0),
+        }
+    )
+
+
+def _ends(rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """`U_s0`, `U_s∞`, `U_v0` (nats) and `ρ`."""
+    solver0 = rng.uniform(5, 20)
+    limit = rng.uniform(0.1, 0.7) * solver0
+    verifier0 = rng.uniform(0.3, 0.9) * solver0
+    rho = rng.uniform(0.1, 0.8) * min(1.0, verifier0 / (solver0 - limit))
+    return solver0, limit, verifier0, rho
+
+
+def _exponential(rng: np.random.Generator, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    solver0, limit, verifier0, rho = _ends(rng)
+    done = (solver0 - limit) * (1 - np.exp(-rng.uniform(0.05, 0.7) * t))
+    return solver0 - done, verifier0 - rho * done
+
+
+def _power(rng: np.random.Generator, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    solver0, limit, verifier0, rho = _ends(rng)
+    q = rng.uniform(0.3, 2)
+    done = (solver0 - limit) * (1 - (1 + q * rng.uniform(0.1, 1) * t) ** (-1 / q))
+    return solver0 - done, verifier0 - rho * done
+
+
+def _curved(rng: np.random.Generator, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The coupling rises from nothing to twice its mean along the way."""
+    solver0, limit, verifier0, rho = _ends(rng)
+    z = 1 - np.exp(-rng.uniform(0.1, 0.7) * t)
+    way = solver0 - limit
+    return solver0 - way * z, verifier0 - rho * way * z**2
+
+
+def _two_rates(rng: np.random.Generator, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    solver0, limit, verifier0, rho = _ends(rng)
+    fast, slow = np.exp(-rng.uniform(0.7, 2) * t), np.exp(-rng.uniform(0.05, 0.3) * t)
+    share = rng.uniform(0.2, 0.8)
+    way = solver0 - limit
+    solver = solver0 - way * (1 - share * fast - (1 - share) * slow)
+    return solver, verifier0 - rho * way * (1 - slow)
+
+
+def _change_point(rng: np.random.Generator, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The learning rate is cut: from some epoch on everything takes three times as long."""
+    solver0, limit, verifier0, rho = _ends(rng)
+    change = rng.uniform(2, 8)
+    clock = np.minimum(t, change) + np.maximum(t - change, 0) / 3
+    done = (solver0 - limit) * (1 - np.exp(-rng.uniform(0.1, 0.7) * clock))
+    return solver0 - done, verifier0 - rho * done
+
+
+def _pushed(rng: np.random.Generator, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The paper's equations with Brownian motion, by Euler's method in 100 steps a checkpoint."""
+    solver0, limit, verifier0, rho = _ends(rng)
+    rate, push = rng.uniform(0.1, 0.7), rng.uniform(0.005, 0.05) * solver0
+    gap_limit = solver0 - verifier0 - (1 - rho) * (solver0 - limit)
+    steps = 100
+    dt = (t[1] - t[0]) / steps
+    state, path = np.array([solver0, verifier0]), []
+    for _ in t:
+        path.append(state)
+        for _ in range(steps):
+            drive = rate / (1 - rho) * (state[0] - state[1] - gap_limit)
+            state = state - np.array([1, rho]) * drive * dt
+            state = np.maximum(state + push * np.sqrt(dt) * rng.standard_normal(2), 0)
+    solver, verifier = np.array(path).T
+    return solver, verifier
+
+
+def _plateaus(rng: np.random.Generator, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nothing changes but for a jump now and then."""
+    solver0, _, verifier0, _ = _ends(rng)
+    jumps = rng.uniform(size=(2, len(t))) < 0.08
+    sizes = np.where(jumps, rng.normal(0, 0.3 * solver0, (2, len(t))), 0.0)
+    pair = np.array([[solver0], [verifier0]]) + np.cumsum(sizes, axis=1)
+    solver, verifier = np.maximum(pair, 0.05 * solver0)
+    return solver, verifier
+
+
+_KINDS = {
+    "exponential": _exponential,
+    "power": _power,
+    "curved coupling": _curved,
+    "two rates": _two_rates,
+    "change point": _change_point,
+    "pushed": _pushed,
+    "plateaus": _plateaus,
+}

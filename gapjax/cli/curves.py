@@ -1,4 +1,4 @@
-"""`gapjax simulate`, `fit` and `forecast`: commands about trajectory tables."""
+"""`gapjax fit`, `forecast` and `compare`: commands that read trajectory tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 
 from gapjax.cli.output import add_common_arguments, output_folder, refuse_existing
@@ -14,43 +13,9 @@ from gapjax.cli.output import add_common_arguments, output_folder, refuse_existi
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
     """Register the commands of this module."""
-    _add_simulate(commands)
     _add_fit(commands)
     _add_forecast(commands)
-
-
-def _add_simulate(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "simulate",
-        help="solve the gap equations",
-        description="Simulate a run: dU_s/dt = -alpha f(G), dU_v/dt = -beta f(G), G = U_s - U_v.",
-    )
-    for name, default, text in (
-        ("solver0", 12.0, "solver uncertainty at epoch 0, nats"),
-        ("verifier0", 8.0, "verifier uncertainty at epoch 0, nats"),
-        ("alpha", 1.0, "how strongly the potential moves the solver"),
-        ("beta", 0.4, "how strongly it moves the verifier, less than alpha"),
-        ("k", 0.5, "slope of the potential"),
-        ("b", 0.0, "offset of the potential; the gap tends to b/k"),
-        ("exponent", 1.0, "q of the power potential"),
-        ("epochs", 10.0, "length of the run"),
-        ("every", 0.5, "epochs between checkpoints"),
-        ("gamma-x", 0.2, "strength of external data"),
-        ("noise", 0.0, "measurement noise, as a share of solver0"),
-        ("process-noise", 0.0, "Brownian motion, nats per square root of an epoch"),
-    ):
-        text += f" (default {default})"
-        parser.add_argument(f"--{name}", type=float, default=default, metavar="X", help=text)
-    parser.add_argument("--potential", choices=("linear", "power"), default="linear")
-    parser.add_argument(
-        "--external-shares",
-        type=_shares,
-        default={},
-        metavar="ROUND:SHARE,...",
-        help="when external data is used; a jump at round t shows in the checkpoint at t",
-    )
-    add_common_arguments(parser)
-    parser.set_defaults(run=_simulate)
+    _add_compare(commands)
 
 
 def _add_fit(commands: argparse._SubParsersAction) -> None:
@@ -61,9 +26,13 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     )
     _add_table_arguments(parser)
     parser.add_argument("--law", default="exponential", help="law to fit (default exponential)")
-    parser.add_argument("--method", choices=("nuts", "map"), default="nuts", help="default nuts")
+    parser.add_argument(
+        "--method",
+        choices=("nuts", "map", "smc"),
+        help="default nuts, and smc for the law stochastic",
+    )
     parser.add_argument("--chains", type=int, default=4, metavar="N", help="default 4")
-    parser.add_argument("--draws", type=int, default=1000, metavar="N", help="default 1000 a chain")
+    parser.add_argument("--draws", type=int, metavar="N", help="of each chain (default 1000)")
     add_common_arguments(parser)
     parser.set_defaults(run=_fit)
 
@@ -82,6 +51,28 @@ def _add_forecast(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_forecast)
 
 
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="score laws on held-out checkpoints",
+        description="Fit the beginning of every curve under each law and score the rest.",
+    )
+    _add_table_arguments(parser)
+    parser.add_argument(
+        "--laws",
+        type=_names,
+        metavar="LAW[,LAW]",
+        help="laws to compare (default exponential, power, stochastic, persistence); "
+        "their mixture is added",
+    )
+    add_common_arguments(parser)
+    parser.set_defaults(run=_compare)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _add_table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="trajectory table")
     parser.add_argument(
@@ -92,55 +83,19 @@ def _add_table_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--group-by",
-        type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
+        type=_names,
         metavar="NAME[,NAME]",
         help="label columns (default: every text column, and seed)",
     )
-
-
-def _shares(text: str) -> dict[int, float]:
-    shares: dict[int, float] = {}
-    for item in text.split(","):
-        number, colon, share = item.partition(":")
-        if not colon or int(number) in shares:
-            raise ValueError(text)
-        shares[int(number)] = float(share)
-    return shares
-
-
-_shares.__name__ = "list of ROUND:SHARE"  # argparse names it in its complaint
-
-
-def _simulate(arguments: argparse.Namespace) -> None:
-    refuse_existing(arguments.out, overwrite=arguments.overwrite)
-    from gapjax import trajectories
-    from gapjax.dynamics.plots import simulation_figure
-    from gapjax.dynamics.runs import RunSettings, simulate_run
-
-    options = vars(arguments)
-    settings = RunSettings(**{f.name: options[f.name] for f in fields(RunSettings)})
-    run = simulate_run(settings)
-    with output_folder(arguments.out, overwrite=arguments.overwrite) as folder:
-        trajectories.write(run.frame, folder / "trajectory.csv")
-        (curve,) = trajectories.read(run.frame)
-        title = f"Simulated run, {settings.potential} potential ({run.method})"
-        figure = simulation_figure(curve, run.limit, settings.external_shares, title)
-        figure.savefig(folder / "plot.png", dpi=150)
-    if not arguments.quiet:
-        print(
-            f"solver {settings.solver0:g} -> {curve.solver[-1]:.4g} nats after "
-            f"{settings.epochs:g} epochs, limit {float(run.limit.solver):.4g} ({run.method})"
-        )
-        print(f"wrote {arguments.out}")
 
 
 def _fit(arguments: argparse.Namespace) -> None:
     refuse_existing(arguments.out, overwrite=arguments.overwrite)
     from gapjax import trajectories
     from gapjax.posterior import fit
-    from gapjax.posterior.families import family_named
+    from gapjax.posterior.catalogue import model_named
 
-    family_named(arguments.law)  # complain before the compiler starts
+    model_named(arguments.law)  # complain before the compiler starts
     curves = trajectories.read(
         arguments.files,
         solver_column=arguments.solver_column,
@@ -175,11 +130,11 @@ def _forecast(arguments: argparse.Namespace) -> None:
 
     from gapjax import trajectories
     from gapjax.posterior import fit
-    from gapjax.posterior.families import family_named
+    from gapjax.posterior.catalogue import model_named
     from gapjax.posterior.forecast import forecast_table, horizon_epochs
     from gapjax.posterior.plots import forecast_figure
 
-    family_named(arguments.law)
+    model_named(arguments.law)
     curves = trajectories.read(
         arguments.files,
         solver_column=arguments.solver_column,
@@ -207,6 +162,34 @@ def _forecast(arguments: argparse.Namespace) -> None:
         for curve in result:
             if not curve.converged:
                 print(f"{curve.curve.name}: not converged: {'; '.join(curve.failures)}")
+        print(f"wrote {arguments.out}")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    refuse_existing(arguments.out, overwrite=arguments.overwrite)
+    import json
+
+    from gapjax import trajectories
+    from gapjax.posterior.compare import CANDIDATES, compare, verdict
+
+    with output_folder(arguments.out, overwrite=arguments.overwrite) as folder:
+        scores = compare(
+            arguments.files,
+            laws=arguments.laws or CANDIDATES,
+            seed=arguments.seed,
+            progress=lambda law: _progress(f"fitting {law}", quiet=arguments.quiet),
+            solver_column=arguments.solver_column,
+            verifier_column=arguments.verifier_column,
+            group_by=arguments.group_by,
+        )
+        found = verdict(scores)
+        trajectories.write(scores, folder / "scores.csv")
+        (folder / "summary.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if not arguments.quiet:
+        for law in found["ranking"]:
+            row = found["laws"][law]
+            print(f"{law}: CRPS {row['crps']:.4f}, 80% interval covers {row['coverage_80']:.0%}")
+        print(f"best: {found['best']}")
         print(f"wrote {arguments.out}")
 
 

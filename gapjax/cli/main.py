@@ -16,6 +16,7 @@ from gapjax.errors import UserError
 # `parser.set_defaults(run=...)`.  Heavy imports belong inside the `run` functions,
 # so that `gapjax --help` answers at once.
 _COMMAND_MODULES = (
+    "gapjax.cli.simulation",
     "gapjax.cli.curves",
     "gapjax.cli.planning",
     "gapjax.cli.models",

@@ -23,7 +23,7 @@ def phase_plane_figure(fit: CurveFit) -> Figure:
     axes.plot(curve.solver, curve.verifier, "o-", color="0.35", markersize=4, linewidth=0.7)
     flat = fit.mean.reshape(-1, *fit.mean.shape[2:])
     path = np.median(flat, axis=0)
-    axes.plot(path[:, 0], path[:, 1], color=COLOURS["solver"], label=f"{fit.model.family.name} law")
+    axes.plot(path[:, 0], path[:, 1], color=COLOURS["solver"], label=f"{fit.model.name} law")
     x = np.linspace(curve.solver.min(), curve.solver.max(), 100)
     parabola = np.polynomial.Polynomial(plane.coefficients)(x)
     axes.plot(x, parabola, "--", color=COLOURS["verifier"], linewidth=1, label="parabola")

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from gapjax.dynamics.laws import AbstractRelaxation
-from gapjax.posterior.model import Model
+from gapjax.posterior.base import AbstractModel
+from gapjax.posterior.compiling import quick_jit
 from gapjax.posterior.observations import Observations
-from gapjax.posterior.process import wander
 from gapjax.posterior.verdict import TIME_CONSTANTS
 
 _PREDICTIVE_DRAWS = 500
@@ -27,6 +26,9 @@ IN_NATS = frozenset(
         "gap_limit",
         "solver_noise",
         "verifier_noise",
+        "solver_wander",
+        "verifier_wander",
+        "jump_size",
     }
 )
 
@@ -37,47 +39,36 @@ class Described(NamedTuple):
     - `numbers`: solver0, verifier0, rate, rho, the three limits, and the law's shape.
     - `covered`: time constants covered, `−log D(T)`, which is `γT` under the exponential law.
     - `needed`: epochs after which `TIME_CONSTANTS` of them are covered.
-    - `mean`: the law's pair at the checkpoints.
+    - `unrest`: pushes to come over another span, in units of the law's way.
+    - `mean`: the noise-free pair at the checkpoints.
     - `log_likelihood`: of each checkpoint's pair.
     """
 
     numbers: dict[str, Float[Array, "curves chains draws"]]
     covered: Float[Array, "curves chains draws"]
     needed: Float[Array, "curves chains draws"]
+    unrest: Float[Array, "curves chains draws"]
     mean: Float[Array, "curves chains draws time 2"]
     log_likelihood: Float[Array, "curves chains draws time"]
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(quick_jit, static_argnums=0)
 def describe(
-    model: Model,
+    model: AbstractModel,
     observed: Observations,
-    x: Float[Array, "curves chains draws coordinates"],
+    x: Float[Array, "curves chains draws x"],
 ) -> Described:
-    """Evaluate the law at every draw."""
+    """Evaluate the model at every draw."""
 
-    def one(observed: Observations, x: Float[Array, " coordinates"]) -> Described:
-        law, numbers, _ = model.law(x, observed.span)
-        _, shape, _ = model.split(x)
-        mean = jnp.stack([law.solver(observed.times), law.verifier(observed.times)], axis=-1)
-        scale = model.noise_scale(x)
-        limit = law.limit
-        named = {
-            "solver0": numbers.solver0,
-            "verifier0": numbers.verifier0,
-            "rate": numbers.rate,
-            "rho": numbers.rho,
-            "solver_limit": limit.solver,
-            "verifier_limit": limit.verifier,
-            "gap_limit": limit.gap,
-            "solver_noise": scale[0, 0],
-            "verifier_noise": jnp.hypot(scale[1, 0], scale[1, 1]),
-            **model.family.shape(shape),
-        }
-        covered = -jnp.log(law.remaining(observed.span))
-        needed = law.time_to_remaining(jnp.exp(-TIME_CONSTANTS))
-        log_likelihood = model.log_likelihood(law, x, observed)
-        return Described(named, covered, needed, mean, log_likelihood)
+    def one(observed: Observations, x: Float[Array, " x"]) -> Described:
+        return Described(
+            model.numbers(x, observed),
+            model.covered(x, observed),
+            model.time_to_cover(x, observed, TIME_CONSTANTS),
+            model.unrest(x, observed),
+            model.path(x, observed, observed.times),
+            model.log_likelihood(x, observed),
+        )
 
     per_draw = jax.vmap(jax.vmap(one, (None, 0)), (None, 0))
     return jax.vmap(per_draw)(observed, x)
@@ -96,31 +87,19 @@ class Replicated(NamedTuple):
     pattern_by_chance: Float[Array, "curves draws"]
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(quick_jit, static_argnums=0)
 def replicate(
-    model: Model,
+    model: AbstractModel,
     observed: Observations,
-    x: Float[Array, "curves draws coordinates"],
+    x: Float[Array, "curves draws x"],
     keys: Key[Array, " curves"],
 ) -> Replicated:
     """Simulate new measurements of the same checkpoints from each draw."""
 
-    def one(
-        observed: Observations, x: Float[Array, " coordinates"], key: Key[Array, ""]
-    ) -> Replicated:
-        law, _, _ = model.law(x, observed.span)
-        mean = jnp.stack([law.solver(observed.times), law.verifier(observed.times)], axis=-1)
-        key, process_key = jax.random.split(key)
-        centre = mean
-        if model.noise.process:
-            assert isinstance(law, AbstractRelaxation)
-            move = model.steps(law, x, observed.times)
-            centre = mean + wander(law, move, jnp.zeros(2), process_key)
-        pair = model.likelihood(centre, model.noise_scale(x)).sample(key)
+    def one(observed: Observations, x: Float[Array, " x"], key: Key[Array, ""]) -> Replicated:
+        law, pair = model.replicate(x, observed, key)
         return Replicated(
-            pair,
-            _pattern(observed.pair - mean, observed.mask),
-            _pattern(pair - mean, observed.mask),
+            pair, _pattern(observed.pair - law, observed.mask), _pattern(pair - law, observed.mask)
         )
 
     def one_curve(observed: Observations, x: Array, key: Key[Array, ""]) -> Replicated:
@@ -139,25 +118,20 @@ def _pattern(residual: Float[Array, "time 2"], mask: Array) -> Float[Array, ""]:
 
 
 def thin(
-    x: Float[np.ndarray, "curves chains draws coordinates"],
-) -> Float[np.ndarray, "curves some coordinates"]:
+    x: Float[np.ndarray, "curves chains draws x"],
+) -> Float[np.ndarray, "curves some x"]:
     """A fixed number of draws of each curve, evenly spaced over all chains."""
     flat = x.reshape(x.shape[0], -1, x.shape[-1])
     chosen = np.linspace(0, flat.shape[1] - 1, _PREDICTIVE_DRAWS).round().astype(int)
     return flat[:, chosen]
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(quick_jit, static_argnums=0)
 def paths(
-    model: Model,
-    span: Float[Array, ""],
-    x: Float[Array, "draws coordinates"],
+    model: AbstractModel,
+    observed: Observations,
+    x: Float[Array, "draws x"],
     times: Float[Array, " time"],
 ) -> Float[Array, "draws time 2"]:
-    """The law of each draw at `times` (epochs since the first checkpoint)."""
-
-    def one(x: Float[Array, " coordinates"]) -> Float[Array, "time 2"]:
-        law, _, _ = model.law(x, span)
-        return jnp.stack([law.solver(times), law.verifier(times)], axis=-1)
-
-    return jax.vmap(one)(x)
+    """The noise-free pair of each draw at `times` (epochs since the first checkpoint)."""
+    return jax.vmap(lambda x: model.path(x, observed, times))(x)

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float
 
 from gapjax.dynamics.alternatives import CurvedCoupling
 from gapjax.dynamics.laws import AbstractApproach, Exponential, Power, depth_time
-from gapjax.errors import UserError
 from gapjax.posterior.coordinates import Numbers, soft_positive
 
 
@@ -24,7 +23,6 @@ class Family(abc.ABC):
 
     name: str
     bends: bool = False  # whether the path in the phase plane may be curved
-    process: bool = False  # whether the dynamics are noisy unless told otherwise
 
     @property
     @abc.abstractmethod
@@ -165,13 +163,5 @@ FAMILIES: dict[str, Family] = {
         ExponentialFamily("exponential"),
         PowerFamily("power"),
         CurvedFamily("curved", bends=True),
-        PowerFamily("stochastic", process=True),
     )
 }
-
-
-def family_named(name: str) -> Family:
-    """The family called `name`; `UserError` if there is none."""
-    if name not in FAMILIES:
-        raise UserError(f"unknown law {name!r}", hint=f"laws are: {', '.join(FAMILIES)}")
-    return FAMILIES[name]

@@ -4,39 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float, Key
 
 from gapjax import trajectories
 from gapjax.dynamics.precision import float64_on_cpu
 from gapjax.errors import UserError
+from gapjax.posterior.base import AbstractModel
+from gapjax.posterior.catalogue import STOCHASTIC, model_named
 from gapjax.posterior.draws import IN_NATS, Described, Replicated, describe, replicate, thin
-from gapjax.posterior.families import family_named
 from gapjax.posterior.mode import Mode, find_modes
 from gapjax.posterior.model import Model, Noise
-from gapjax.posterior.observations import pad, scale_of
+from gapjax.posterior.observations import Observations, pad, scale_of
 from gapjax.posterior.phase_plane import phase_plane
 from gapjax.posterior.result import CurveFit, Fit
-from gapjax.posterior.sampling import Chains, Progress, run_nuts
-from gapjax.posterior.verdict import Diagnostics, judge
+from gapjax.posterior.sampling import Progress, run_nuts
+from gapjax.posterior.stochastic import StochasticModel, sample_stochastic
+from gapjax.posterior.verdict import Diagnostics, disagreement, judge
 from gapjax.trajectories import Curve, Source, Trajectories
 
 _MAX_DRAWS = 100_000
-_METHODS = ("nuts", "map")
+_METHODS = ("nuts", "map", "smc")
+_CHECK_ISLANDS, _CHECK_PARTICLES = 4, 250  # of the stochastic fit beside another law
+_DRAWS = {"nuts": 1000, "map": 1000, "smc": 500}  # a chain
+
+Method = Literal["nuts", "map", "smc"]
+
+
+class _Sampled(NamedTuple):
+    """Draws of every curve in the batch.
+
+    - `stats`: what the sampler recorded, under ArviZ's names.
+    - `failures`: why a curve's draws may not be believed, as far as the sampler knows.
+    """
+
+    x: Float[np.ndarray, "curves chains draws x"]
+    stats: dict[str, np.ndarray]
+    failures: list[tuple[str, ...]]
 
 
 def fit(
     data: Trajectories | Source | Sequence[Source],
     law: str = "exponential",
     *,
-    method: Literal["nuts", "map"] = "nuts",
+    method: Method | None = None,
     noise: Noise | None = None,
     seed: int = 0,
     chains: int = 4,
-    draws: int = 1000,
+    draws: int | None = None,
     warmup: int = 600,
+    check_laws: bool | None = None,
     progress: Progress | None = None,
     solver_column: str = trajectories.SOLVER,
     verifier_column: str = trajectories.VERIFIER,
@@ -44,35 +64,31 @@ def fit(
 ) -> Fit:
     """The posterior of every curve's limit, rate and `ρ` under a law.
 
-    All curves, however long, are fitted in one vectorised call, in float64 on the CPU
-    whatever the rest of the process does.  Later calls reuse the compiled sampler as long
-    as the longest curve and the number of curves stay within the same power of two.
+    All curves, however long, are fitted together, in float64 on the CPU whatever the rest
+    of the process does.  Later calls reuse the compiled sampler as long as the longest curve
+    and the number of curves stay within the same power of two.
 
     **Arguments:**
 
     - `data`: `Trajectories`, a tidy data frame, a path, or several of the latter two;
       `solver_column`, `verifier_column` and `group_by` as in `gapjax.trajectories.read`.
-    - `law`: name of a family of laws, see `gapjax.posterior.FAMILIES`.
-    - `method`: `"nuts"` samples; `"map"` is the fast path, a Gaussian around the mode.
-    - `noise`: how measurements scatter around the law; the default is that of least squares,
-      and for the law `stochastic` noise in the dynamics as well.
+    - `law`: name of a law, see `gapjax.posterior.LAWS`.
+    - `method`: `"nuts"` samples and is the default; `"map"` is the fast path, a Gaussian
+      around the mode.  The law `stochastic` has several modes and is sampled by `"smc"`.
+    - `noise`: how measurements scatter around the law; the default is that of least squares.
     - `seed`: of all randomness; a curve's draws depend on it and on the curve's position.
-    - `chains`, `draws`, `warmup`: of the sampler.
+    - `chains`, `draws`, `warmup`: of the sampler; for `"smc"` islands and particles in each.
+    - `check_laws`: also fit the stochastic dynamics, and call no limit identified on which
+      the two disagree.  By default where the law is sampled by `"nuts"`.
     - `progress`: called with iterations done and their total.
 
     **Returns:** a `Fit`.
 
     **Raises:** `UserError` for bad input or an unknown law.
     """
-    curves = trajectories.read(
-        data, solver_column=solver_column, verifier_column=verifier_column, group_by=group_by
-    )
-    family = family_named(law)
-    model = Model(family, Noise(process=family.process) if noise is None else noise)
-    if model.noise.process and family.bends:
-        raise UserError(f"law {law!r} has no noise in its dynamics", hint="use law 'stochastic'")
-    if method not in _METHODS:
-        raise UserError(f"unknown method {method!r}", hint=f"methods are: {', '.join(_METHODS)}")
+    model = model_named(law, noise)
+    method = _method_for(law, method)
+    draws = _DRAWS[method] if draws is None else draws
     for name, count, smallest in (
         ("chains", chains, 2),
         ("draws", draws, 4),
@@ -80,91 +96,147 @@ def fit(
     ):
         if not smallest <= count <= _MAX_DRAWS:
             raise UserError(f"{name} is {count}, not between {smallest} and {_MAX_DRAWS}")
+    curves = trajectories.read(
+        data, solver_column=solver_column, verifier_column=verifier_column, group_by=group_by
+    )
     scales = [scale_of(curve) for curve in curves]
     observed = pad(list(curves), scales)
     with float64_on_cpu():
         root = jax.random.key(seed)
         keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(np.arange(len(observed.span)))
-        mode = find_modes(model, observed)
-        failures = [
-            "" if found else "the optimiser did not reach the mode" for found in mode.success
-        ]
-        if method == "nuts":
-            sampled = run_nuts(
-                model,
-                observed,
-                mode,
-                keys,
-                chains=chains,
-                warmup=warmup,
-                draws=draws,
-                progress=progress,
-            )
+        if isinstance(model, Model):
+            mode = find_modes(model, observed)
+            if method == "nuts":
+                sampled = _by_nuts(model, observed, mode, keys, chains, draws, warmup, progress)
+            else:
+                sampled = _gaussian(mode, seed, chains, draws)
         else:
-            sampled = _gaussian(mode, seed, chains, draws)
+            sampled = _by_smc(observed, keys, len(curves), chains, draws, progress)
+        other = None
+        if isinstance(model, Model) and (method == "nuts" if check_laws is None else check_laws):
+            other = _other_limits(observed, keys, scales)
         described = jax.device_get(describe(model, observed, sampled.x))
         replicated = jax.device_get(replicate(model, observed, thin(sampled.x), keys))
-    return Fit(
-        tuple(
-            _one_curve(
-                model,
-                curve,
-                scale,
-                method,
-                failures[i],
-                *jax.tree.map(itemgetter(i), (sampled, described, replicated)),
-            )
-            for i, (curve, scale) in enumerate(zip(curves, scales, strict=True))
-        ),
-        law=law,
-        method=method,
-        seed=seed,
+    fits = [
+        _one_curve(
+            model,
+            curve,
+            scale,
+            Diagnostics() if method == "map" else _diagnose(model, sampled, i),
+            sampled.failures[i],
+            None if other is None else other[i],
+            *jax.tree.map(itemgetter(i), (sampled.x, sampled.stats, described, replicated)),
+        )
+        for i, (curve, scale) in enumerate(zip(curves, scales, strict=True))
+    ]
+    return Fit(tuple(fits), law=law, method=method, seed=seed)
+
+
+def _method_for(law: str, method: str | None) -> Method:
+    """The method to use: the one asked for, if it can sample this law."""
+    possible: tuple[Method, ...] = ("smc",) if law == STOCHASTIC else ("nuts", "map")
+    if method is None:
+        return possible[0]
+    for name in possible:
+        if name == method:
+            return name
+    hint = " or ".join(repr(name) for name in possible)
+    if method not in _METHODS:
+        raise UserError(f"unknown method {method!r}", hint=f"for law {law!r} use {hint}")
+    raise UserError(f"law {law!r} is not sampled by {method!r}", hint=f"use {hint}")
+
+
+def _by_nuts(
+    model: Model,
+    observed: Observations,
+    mode: Mode,
+    keys: Key[Array, " curves"],
+    chains: int,
+    draws: int,
+    warmup: int,
+    progress: Progress | None,
+) -> _Sampled:
+    sampled = run_nuts(
+        model, observed, mode, keys, chains=chains, warmup=warmup, draws=draws, progress=progress
     )
+    stats = {name: value for name, value in sampled._asdict().items() if name != "x"}
+    return _Sampled(sampled.x, stats, [()] * len(keys))
 
 
-def _mode_failure(found: bool) -> str:
-    return "" if found else "the optimiser did not reach the mode"
+def _by_smc(
+    observed: Observations,
+    keys: Key[Array, " curves"],
+    curves: int,
+    islands: int,
+    particles: int,
+    progress: Progress | None,
+) -> _Sampled:
+    """The stochastic dynamics, curve by curve; the padding's curves repeat the first."""
+    done = []
+    if progress is not None:
+        progress(0, curves)
+    for i in range(curves):
+        one = jax.tree.map(itemgetter(i), observed)
+        x, lp = sample_stochastic(one, keys[i], islands=islands, particles=particles)
+        done.append((np.asarray(x), np.asarray(lp)))
+        if progress is not None:
+            progress(i + 1, curves)
+    done += [done[0]] * (len(keys) - curves)
+    xs, lps = (np.stack(column) for column in zip(*done, strict=True))
+    return _Sampled(xs, {"lp": lps}, [()] * len(keys))
 
 
-def _gaussian(mode: Mode, seed: int, chains: int, draws: int) -> Chains:
+def _other_limits(
+    observed: Observations, keys: Key[Array, " curves"], scales: Sequence[float]
+) -> list[Float[np.ndarray, " draws"]]:
+    """Draws of each curve's solver limit under the stochastic dynamics (nats)."""
+    sampled = _by_smc(observed, keys, len(scales), _CHECK_ISLANDS, _CHECK_PARTICLES, None)
+    described = jax.device_get(describe(StochasticModel(), observed, sampled.x))
+    limits = described.numbers["solver_limit"]
+    return [limits[i].ravel() * scale for i, scale in enumerate(scales)]
+
+
+def _gaussian(mode: Mode, seed: int, chains: int, draws: int) -> _Sampled:
     """Draws from the Gaussian around each mode, in the shape of sampled chains."""
     centre, root = np.asarray(mode.centre), np.asarray(mode.root)
     normal = np.random.default_rng(seed).standard_normal(
         (len(centre), chains, draws, root.shape[-1])
     )
     x = centre[:, None, None] + np.einsum("cij,ckdj->ckdi", root, normal)
-    lp = -0.5 * np.sum(normal**2, axis=-1)
-    zeros = np.zeros_like(lp)
-    return Chains(x, lp, -lp, zeros.astype(bool), zeros.astype(int), zeros + 1, zeros + 1)
+    failures: list[tuple[str, ...]] = [
+        () if found else ("the optimiser did not reach the mode",) for found in mode.success
+    ]
+    return _Sampled(x, {"lp": -0.5 * np.sum(normal**2, axis=-1)}, failures)
+
+
+def _diagnose(model: AbstractModel, sampled: _Sampled, curve: int) -> Diagnostics:
+    stats = {name: values[curve] for name, values in sampled.stats.items()}
+    return Diagnostics.of(sampled.x[curve, ..., : len(model.coordinates)], stats)
 
 
 def _one_curve(
-    model: Model,
+    model: AbstractModel,
     curve: Curve,
     scale: float,
-    method: str,
-    failure: str,
-    sampled: Chains,
+    diagnostics: Diagnostics,
+    failures: tuple[str, ...],
+    other_limit: Float[np.ndarray, " draws"] | None,
+    x: Float[np.ndarray, "chains draws x"],
+    stats: dict[str, np.ndarray],
     described: Described,
     replicated: Replicated,
 ) -> CurveFit:
     """Cut the padding, return to nats, and judge."""
     n = len(curve.epochs)
-    if method == "nuts":
-        diagnostics = Diagnostics.of(sampled.x, sampled.energy, sampled.diverging)
-        failures = diagnostics.failures
-    else:
-        diagnostics = Diagnostics()
-        failures = (failure,) if failure else ()
+    failures = (*failures, *diagnostics.failures)
     numbers = {
         name: np.asarray(values) * (scale if name in IN_NATS else 1.0)
         for name, values in described.numbers.items()
     }
-    stats = {name: value for name, value in sampled._asdict().items() if name != "x"}
     return CurveFit(
         curve=curve,
         model=model,
-        x=sampled.x,
+        x=x,
         scale=scale,
         numbers=numbers,
         mean=np.asarray(described.mean)[..., :n, :] * scale,
@@ -174,14 +246,20 @@ def _one_curve(
         diagnostics=diagnostics,
         failures=failures,
         verdict=judge(
-            law=model.family.name,
+            law=model.name,
             covered=np.asarray(described.covered).ravel(),
             needed=np.asarray(described.needed).ravel(),
+            unrest=np.asarray(described.unrest).ravel(),
             first_epoch=float(curve.epochs[0]),
             last_epoch=float(curve.epochs[-1]),
             pattern=np.asarray(replicated.pattern),
             pattern_by_chance=np.asarray(replicated.pattern_by_chance),
-            bend=None if model.family.bends else phase_plane(curve).warning,
+            bend=None if model.bends else phase_plane(curve).warning,
+            disagreement=(
+                None
+                if other_limit is None
+                else disagreement(numbers["solver_limit"].ravel(), other_limit)
+            ),
             failures=failures,
         ),
     )

@@ -6,17 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Key
 
-from gapjax.dynamics.laws import AbstractRelaxation
 from gapjax.dynamics.precision import float64_on_cpu
 from gapjax.errors import UserError
-from gapjax.posterior.model import Model
-from gapjax.posterior.observations import Observations, pad, size_class
-from gapjax.posterior.process import wander
+from gapjax.posterior.base import AbstractModel
+from gapjax.posterior.compiling import quick_jit
+from gapjax.posterior.observations import Observations, one_curve, size_class
 from gapjax.trajectories import EPOCH, Curve
 
 if TYPE_CHECKING:
@@ -32,8 +30,8 @@ def predict(
 ) -> dict[str, Float[np.ndarray, "draws time"]]:
     """Predictive draws of each series at `epochs`, which follow the last checkpoint (nats).
 
-    Measurement noise is included, and process noise where the model has it: then a path
-    starts from where the run stands, not from the law.  Uncertainties are cut off at zero.
+    Measurement noise is included, and under the stochastic law what may push the run on the
+    way; its paths start from where the run stands.  Uncertainties are cut off at zero.
 
     **Raises:** `UserError` if an epoch does not lie after the last checkpoint.
     """
@@ -46,37 +44,23 @@ def predict(
     flat = fit.x.reshape(-1, fit.x.shape[-1])
     x = flat[np.linspace(0, len(flat) - 1, _DRAWS).round().astype(int)]
     times = np.pad(epochs - first, (0, size_class(len(epochs)) - len(epochs)), mode="edge")
-    observed = jax.tree.map(lambda leaf: leaf[0], pad([fit.curve], [fit.scale]))
+    observed = one_curve(fit.curve, fit.scale)
     with float64_on_cpu():
         pair = _predict(fit.model, observed, x, times, jax.random.key(seed))
         pair = np.maximum(np.asarray(pair)[:, : len(epochs)] * fit.scale, 0.0)
     return {"solver": pair[..., 0], "verifier": pair[..., 1], "gap": pair[..., 0] - pair[..., 1]}
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(quick_jit, static_argnums=0)
 def _predict(
-    model: Model,
+    model: AbstractModel,
     observed: Observations,
-    x: Float[Array, "draws coordinates"],
+    x: Float[Array, "draws x"],
     times: Float[Array, " time"],
     key: Key[Array, ""],
 ) -> Float[Array, "draws time 2"]:
-    def one(x: Float[Array, " coordinates"], key: Key[Array, ""]) -> Float[Array, "time 2"]:
-        noise_key, state_key, path_key = jax.random.split(key, 3)
-        law, _, _ = model.law(x, observed.span)
-        mean = jnp.stack([law.solver(times), law.verifier(times)], axis=-1)
-        if model.noise.process:
-            assert isinstance(law, AbstractRelaxation)
-            state = model.filtered(law, x, observed)
-            # eigh, since without process noise the covariance is zero
-            values, vectors = jnp.linalg.eigh(state.covariance)
-            root = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
-            start = state.mean + root @ jax.random.normal(state_key, (2,))
-            move = model.steps(law, x, times, observed.span)
-            mean = mean + wander(law, move, start, path_key)
-        return model.likelihood(mean, model.noise_scale(x)).sample(noise_key)
-
-    return jax.vmap(one)(x, jax.random.split(key, len(x)))
+    keys = jax.random.split(key, len(x))
+    return jax.vmap(lambda x, key: model.predict(x, observed, times, key))(x, keys)
 
 
 def forecast_table(

@@ -16,6 +16,7 @@ import optimistix
 from jaxtyping import Array, Bool, Float
 from numpyro.infer.util import log_density
 
+from gapjax.posterior.compiling import quick_jit
 from gapjax.posterior.model import Model
 from gapjax.posterior.observations import Observations
 
@@ -54,7 +55,7 @@ def potential(
     return energy
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(quick_jit, static_argnums=0)
 def find_modes(model: Model, observed: Observations) -> Mode:
     """The mode of every curve in the batch `observed`."""
     return jax.vmap(partial(_find_mode, model))(observed)
@@ -63,7 +64,7 @@ def find_modes(model: Model, observed: Observations) -> Mode:
 def _find_mode(model: Model, observed: Observations) -> Mode:
     start, noise = _least_squares(model, observed)
     energy = potential(model, observed)
-    for name in ("log_noise", "log_verifier_noise", "log_drive", "log_level"):
+    for name in ("log_noise", "log_verifier_noise"):
         if name in model.coordinates:
             start = start.at[model.coordinates.index(name)].set(jnp.log(noise))
     solution: optimistix.Solution = optimistix.minimise(

@@ -19,16 +19,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from gapjax.dynamics.laws import AbstractApproach, AbstractRelaxation
+from gapjax.dynamics.laws import AbstractApproach
+from gapjax.posterior.base import NOISE_FLOOR, AbstractModel, Replicate
 from gapjax.posterior.coordinates import BASE_COORDINATES, Numbers, to_numbers
 from gapjax.posterior.families import Family
 from gapjax.posterior.observations import Observations
-from gapjax.posterior.process import Filtered, Steps, kalman_filter, steps
-
-# Measurements have finite precision: without a floor a noise-free curve has no posterior.
-_NOISE_FLOOR = 1e-5
 
 
 @dataclass(frozen=True)
@@ -41,26 +38,31 @@ class Noise:
       series explain away the other, and on the published curves the fit then sits on one
       series alone.)
     - `degrees_of_freedom`: of a Student-t, for curves with outliers; `None` is Gaussian.
-    - `process`: also noise in the dynamics, see `gapjax.posterior.process`.
     """
 
     correlated: bool = False
     degrees_of_freedom: float | None = None
-    process: bool = False
 
     @property
     def coordinates(self) -> tuple[str, ...]:
         pair = ("log_verifier_noise", "atanh_correlation") if self.correlated else ()
-        process = ("log_drive", "log_level") if self.process else ()
-        return ("log_noise", *pair, *process)
+        return ("log_noise", *pair)
 
 
 @dataclass(frozen=True)
-class Model:
-    """A family of laws together with a kind of noise."""
+class Model(AbstractModel):
+    """A family of laws together with independent noise at each checkpoint."""
 
     family: Family
     noise: Noise = Noise()
+
+    @property
+    def name(self) -> str:
+        return self.family.name
+
+    @property
+    def bends(self) -> bool:
+        return self.family.bends
 
     @property
     def coordinates(self) -> tuple[str, ...]:
@@ -89,8 +91,8 @@ class Model:
         """The lower Cholesky factor of the noise of the pair."""
         _, _, noise = self.split(x)
         if not self.noise.correlated:
-            return (jnp.exp(noise[0]) + _NOISE_FLOOR) * jnp.eye(2)
-        first, second = jnp.exp(noise[:2]) + _NOISE_FLOOR
+            return (jnp.exp(noise[0]) + NOISE_FLOOR) * jnp.eye(2)
+        first, second = jnp.exp(noise[:2]) + NOISE_FLOOR
         c = jnp.tanh(noise[2])
         return jnp.array([[first, 0.0], [second * c, second * jnp.sqrt(1 - c**2)]])
 
@@ -110,8 +112,6 @@ class Model:
             # The two scales are alike within a factor of e; the correlation is near uniform.
             log_prior += dist.Normal(noise[0], 1.0).log_prob(noise[1])
             log_prior += dist.Normal(0.0, 1.0).log_prob(noise[2])
-        if self.noise.process:
-            log_prior += dist.Normal(jnp.log(0.02), 1.5).log_prob(noise[-2:]).sum()
         return log_prior
 
     def __call__(self, observed: Observations, centre: Any, root: Any) -> None:
@@ -127,7 +127,7 @@ class Model:
         x = numpyro.deterministic("x", centre + root @ position)
         law, numbers, log_det = self.law(x, observed.span)
         numpyro.factor("prior", self.prior(x, numbers) + log_det)
-        log_likelihood = self.log_likelihood(law, x, observed)
+        log_likelihood = self._log_likelihood(law, x, observed)
         numpyro.factor("pair", jnp.sum(jnp.where(observed.mask, log_likelihood, 0.0)))
 
     def likelihood(
@@ -139,32 +139,72 @@ class Model:
             return dist.MultivariateStudentT(df, mean, scale)
         return dist.MultivariateNormal(mean, scale_tril=scale)
 
-    def steps(
-        self,
-        law: AbstractRelaxation,
-        x: Float[Array, " coordinates"],
-        times: Float[Array, " time"],
-        start: Float[Array, ""] | float = 0.0,
-    ) -> Steps:
-        """How the process noise moves the pair off the law through `times`."""
-        drive, level = jnp.exp(self.split(x)[2][-2:])
-        return steps(law, drive, level, times, start)
-
-    def filtered(
-        self, law: AbstractApproach, x: Float[Array, " coordinates"], observed: Observations
-    ) -> Filtered:
-        """The deviation from the law given all checkpoints; for models with process noise."""
-        assert isinstance(law, AbstractRelaxation)  # `fit` refuses other families
-        times, scale = observed.times, self.noise_scale(x)
-        residual = observed.pair - jnp.stack([law.solver(times), law.verifier(times)], axis=-1)
-        move = self.steps(law, x, times)
-        return kalman_filter(law, move, scale @ scale.T, residual, observed.mask)
-
-    def log_likelihood(
+    def _log_likelihood(
         self, law: AbstractApproach, x: Float[Array, " coordinates"], observed: Observations
     ) -> Float[Array, " time"]:
-        """Log-density of each checkpoint's pair, given the earlier ones if that matters."""
-        if self.noise.process:
-            return self.filtered(law, x, observed).log_likelihood
-        mean = jnp.stack([law.solver(observed.times), law.verifier(observed.times)], axis=-1)
+        mean = _pair(law, observed.times)
         return self.likelihood(mean, self.noise_scale(x)).log_prob(observed.pair)
+
+    def log_likelihood(
+        self, x: Float[Array, " coordinates"], observed: Observations
+    ) -> Float[Array, " time"]:
+        return self._log_likelihood(self.law(x, observed.span)[0], x, observed)
+
+    def numbers(
+        self, x: Float[Array, " coordinates"], observed: Observations
+    ) -> dict[str, Float[Array, ""]]:
+        law, numbers, _ = self.law(x, observed.span)
+        scale, limit = self.noise_scale(x), law.limit
+        return {
+            "solver0": numbers.solver0,
+            "verifier0": numbers.verifier0,
+            "rate": numbers.rate,
+            "rho": numbers.rho,
+            "solver_limit": limit.solver,
+            "verifier_limit": limit.verifier,
+            "gap_limit": limit.gap,
+            "solver_noise": scale[0, 0],
+            "verifier_noise": jnp.hypot(scale[1, 0], scale[1, 1]),
+            **self.family.shape(self.split(x)[1]),
+        }
+
+    def path(
+        self,
+        x: Float[Array, " coordinates"],
+        observed: Observations,
+        times: Float[Array, " time"],
+    ) -> Float[Array, "time 2"]:
+        return _pair(self.law(x, observed.span)[0], times)
+
+    def covered(self, x: Float[Array, " coordinates"], observed: Observations) -> Float[Array, ""]:
+        law, _, _ = self.law(x, observed.span)
+        return -jnp.log(law.remaining(observed.span))
+
+    def time_to_cover(
+        self, x: Float[Array, " coordinates"], observed: Observations, depth: float
+    ) -> Float[Array, ""]:
+        law, _, _ = self.law(x, observed.span)
+        return law.time_to_remaining(jnp.exp(-depth))
+
+    def unrest(self, x: Float[Array, " coordinates"], observed: Observations) -> Float[Array, ""]:
+        return jnp.zeros(())  # nothing pushes a law
+
+    def replicate(
+        self, x: Float[Array, " coordinates"], observed: Observations, key: Key[Array, ""]
+    ) -> Replicate:
+        law = self.path(x, observed, observed.times)
+        return Replicate(law, self.likelihood(law, self.noise_scale(x)).sample(key))
+
+    def predict(
+        self,
+        x: Float[Array, " coordinates"],
+        observed: Observations,
+        times: Float[Array, " time"],
+        key: Key[Array, ""],
+    ) -> Float[Array, "time 2"]:
+        mean = self.path(x, observed, times)
+        return self.likelihood(mean, self.noise_scale(x)).sample(key)
+
+
+def _pair(law: AbstractApproach, times: Float[Array, " time"]) -> Float[Array, "time 2"]:
+    return jnp.stack([law.solver(times), law.verifier(times)], axis=-1)

@@ -66,6 +66,11 @@ def pad(curves: Sequence[Curve], scales: Sequence[float]) -> Observations:
     return Observations._make(np.stack(column) for column in zip(*rows, strict=True))
 
 
+def one_curve(curve: Curve, scale: float) -> Observations:
+    """One curve, padded, without the batch axis."""
+    return Observations._make(column[0] for column in pad([curve], [scale]))
+
+
 def _pad_one(curve: Curve, scale: float, length: int) -> tuple[np.ndarray, ...]:
     times = curve.epochs - curve.epochs[0]
     pair = np.stack([curve.solver, curve.verifier], axis=-1) / scale

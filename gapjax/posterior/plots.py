@@ -57,9 +57,7 @@ def trajectory_figure(fit: CurveFit) -> Figure:
     _frame_values(left, fit, paths)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(
-        f"{fit.curve.name}: {fit.model.family.name} law", x=0.06, ha="left", fontweight="bold"
-    )
+    figure.suptitle(f"{fit.curve.name}: {fit.model.name} law", x=0.06, ha="left", fontweight="bold")
     verdict = "\n".join(textwrap.wrap(f"{fit.reason[0].upper()}{fit.reason[1:]}.", 96))
     left.set_title(verdict, loc="left", fontsize=8.5, color="0.25" if fit.identified else "#b02a2a")
     return figure
@@ -98,7 +96,7 @@ def forecast_figure(fit: CurveFit, table: pd.DataFrame, known: Curve) -> Figure:
     axes.set_xlabel("epoch")
     axes.set_ylabel("uncertainty (nats)")
     axes.set_title(
-        f"{fit.curve.name}: forecast by the {fit.model.family.name} law "
+        f"{fit.curve.name}: forecast by the {fit.model.name} law "
         "(50% and 90% bands; hollow: measured later)",
         loc="left",
         fontsize=9.5,

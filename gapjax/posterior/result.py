@@ -17,8 +17,9 @@ from jaxtyping import Float
 from gapjax import __version__
 from gapjax.dynamics.precision import float64_on_cpu
 from gapjax.errors import UserError
+from gapjax.posterior.base import AbstractModel
 from gapjax.posterior.draws import paths
-from gapjax.posterior.model import Model
+from gapjax.posterior.observations import one_curve
 from gapjax.posterior.verdict import Diagnostics, Verdict
 from gapjax.trajectories import Curve
 
@@ -53,7 +54,7 @@ def quantiles(draws: Float[np.ndarray, ...]) -> Quantiles:
 class CurveFit:
     """The posterior of one curve; all uncertainties in nats.
 
-    - `x`: draws in the sampler's coordinates, `(chains, draws, coordinates)`.
+    - `x`: draws as the model knows them; coordinates first, `(chains, draws, x)`.
     - `scale`: the curve's unit in nats.
     - `numbers`: draws of `solver0`, `verifier0`, `rate` (per epoch), `rho`, `solver_limit`,
       `verifier_limit`, `gap_limit`, the noise, and the law's shape, `(chains, draws)`.
@@ -65,8 +66,8 @@ class CurveFit:
     """
 
     curve: Curve
-    model: Model
-    x: Float[np.ndarray, "chains draws coordinates"]
+    model: AbstractModel
+    x: Float[np.ndarray, "chains draws x"]
     scale: float
     numbers: Mapping[str, Float[np.ndarray, "chains draws"]]
     mean: Float[np.ndarray, "chains draws time 2"]
@@ -124,9 +125,10 @@ class CurveFit:
         """Draws of each series' noise-free curve at `epochs` (nats)."""
         flat = self.x.reshape(-1, self.x.shape[-1])
         chosen = flat[np.linspace(0, len(flat) - 1, _FAN_DRAWS).round().astype(int)]
-        first, last = self.curve.epochs[[0, -1]]
+        observed = one_curve(self.curve, self.scale)
+        times = epochs - self.curve.epochs[0]
         with float64_on_cpu():
-            pair = np.asarray(paths(self.model, last - first, chosen, epochs - first)) * self.scale
+            pair = np.asarray(paths(self.model, observed, chosen, times)) * self.scale
         return {
             "solver": pair[..., 0],
             "verifier": pair[..., 1],

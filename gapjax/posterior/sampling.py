@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import potential_energy
 
+from gapjax.posterior.compiling import quick_jit
 from gapjax.posterior.mode import Mode
 from gapjax.posterior.model import Model
 from gapjax.posterior.observations import Observations
@@ -92,23 +93,20 @@ def _kernel(model: Model, chains: int, warmup: int) -> tuple[Callable, Callable]
     def initialise_chain(data: Any, key: Key[Array, ""]) -> Any:
         key, start_key = jax.random.split(key)
         size = len(model.coordinates)
+        target = _TARGET_ACCEPT_SHAPED if model.family.coordinates else _TARGET_ACCEPT
         start = {"position": jax.random.truncated_normal(start_key, -1.5, 1.5, (size,))}
         return init_kernel(
             start,
             warmup,
             step_size=0.5,
             dense_mass=True,
-            target_accept_prob=(
-                _TARGET_ACCEPT_SHAPED
-                if model.family.coordinates and not model.noise.process
-                else _TARGET_ACCEPT
-            ),
+            target_accept_prob=target,
             max_tree_depth=_MAX_TREE_DEPTH,
             model_args=data,
             rng_key=key,
         )
 
-    @jax.jit
+    @quick_jit
     def initialise(data: Any, keys: Key[Array, " curves"]) -> Any:
         split = jax.vmap(lambda key: jax.random.split(key, chains))(keys)
         return jax.vmap(jax.vmap(initialise_chain, in_axes=(None, 0)))(data, split)
@@ -116,7 +114,7 @@ def _kernel(model: Model, chains: int, warmup: int) -> tuple[Callable, Callable]
     def step(data: Any, state: Any) -> Any:
         return sample_kernel(state, model_args=data)
 
-    @partial(jax.jit, static_argnums=2)
+    @partial(quick_jit, static_argnums=2)
     def advance(state: Any, data: Any, iterations: int) -> tuple[Any, Chains]:
         _, centre, root = data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Float
 TIME_CONSTANTS = 1.6
 _CONFIDENCE = 0.9
 _CONTRADICTED = 0.01
+_RESTLESS = 0.25  # of the law's way
 _FAR_AWAY = 20.0  # in lengths of the curve
 
 
@@ -21,7 +23,8 @@ _FAR_AWAY = 20.0  # in lengths of the curve
 class Diagnostics:
     """The sampler's own account; the gate is R̂ < 1.01, ESS > 400, E-BFMI > 0.3, no divergences.
 
-    Fields are `None` where nothing was sampled (`method="map"`).
+    Fields are `None` where nothing was sampled (`method="map"`), the last two also where
+    the sampler has no such thing (`method="smc"`).
     """
 
     r_hat_max: float | None = None
@@ -34,35 +37,30 @@ class Diagnostics:
     def of(
         cls,
         x: Float[np.ndarray, "chains draws coordinates"],
-        energy: Float[np.ndarray, "chains draws"],
-        diverging: np.ndarray,
+        stats: Mapping[str, Float[np.ndarray, "chains draws"]],
     ) -> Diagnostics:
-        """Diagnostics over all sampled coordinates of one curve."""
+        """Diagnostics over all coordinates of one curve; `stats` under ArviZ's names."""
         by_coordinate = np.moveaxis(x, -1, 0)
+        hamiltonian = "energy" in stats
         return cls(
             r_hat_max=float(np.max(array_stats.rhat(by_coordinate))),
             ess_bulk_min=float(np.min(array_stats.ess(by_coordinate, method="bulk"))),
             ess_tail_min=float(np.min(array_stats.ess(by_coordinate, method="tail", prob=0.9))),
-            divergences=int(diverging.sum()),
-            e_bfmi_min=float(np.min(array_stats.bfmi(energy))),
+            divergences=int(stats["diverging"].sum()) if hamiltonian else None,
+            e_bfmi_min=float(np.min(array_stats.bfmi(stats["energy"]))) if hamiltonian else None,
         )
 
     @property
     def failures(self) -> tuple[str, ...]:
         """What fails the gate, in words; empty if the chains may be believed."""
-        if (
-            self.r_hat_max is None
-            or self.ess_bulk_min is None
-            or self.ess_tail_min is None
-            or self.e_bfmi_min is None
-        ):
+        if self.r_hat_max is None or self.ess_bulk_min is None or self.ess_tail_min is None:
             return ()
-        ess = min(self.ess_bulk_min, self.ess_tail_min)
+        ess, e_bfmi = min(self.ess_bulk_min, self.ess_tail_min), self.e_bfmi_min
         checks = (
             (self.r_hat_max < 1.01, f"R-hat is {self.r_hat_max:.3f}"),
             (ess > 400, f"effective sample size is {ess:.0f}"),
-            (self.e_bfmi_min > 0.3, f"E-BFMI is {self.e_bfmi_min:.2f}"),
-            (self.divergences == 0, f"{self.divergences} transitions diverged"),
+            (e_bfmi is None or e_bfmi > 0.3, f"E-BFMI is {e_bfmi or 0:.2f}"),
+            (not self.divergences, f"{self.divergences} transitions diverged"),
         )
         return tuple(text for passed, text in checks if not passed)
 
@@ -80,11 +78,13 @@ def judge(
     law: str,
     covered: Float[np.ndarray, " draws"],
     needed: Float[np.ndarray, " draws"],
+    unrest: Float[np.ndarray, " draws"],
     first_epoch: float,
     last_epoch: float,
     pattern: Float[np.ndarray, " draws"],
     pattern_by_chance: Float[np.ndarray, " draws"],
     bend: str | None,
+    disagreement: str | None,
     failures: tuple[str, ...],
 ) -> Verdict:
     """Say whether one curve identifies its limit.
@@ -93,9 +93,12 @@ def judge(
 
     - `covered`: posterior draws of the time constants covered, `γT` or its like.
     - `needed`: posterior draws of the epochs after which `TIME_CONSTANTS` are covered.
+    - `unrest`: posterior draws of how far the limit may still be pushed over another span,
+      in units of the way that the law goes.
     - `pattern`, `pattern_by_chance`: sign agreement of neighbouring residuals and that of
       replicated noise, draw by draw (a posterior predictive check of the law).
     - `bend`: a sentence if the phase plane contradicts the law's constant coupling.
+    - `disagreement`: a sentence if another law puts the limit elsewhere.
     - `failures`: of the convergence gate.
     """
     if failures:
@@ -116,7 +119,14 @@ def judge(
             f"not identified, {advice}: the curve covers {constants}, "
             f"P(more than {TIME_CONSTANTS}) = {confidence:.2f} is below {_CONFIDENCE}",
         )
-    also = f"; {bend}" if bend else ""
+    push = float(np.median(unrest))
+    if push > _RESTLESS:
+        return Verdict(
+            False,
+            f"not identified: this run is pushed about, and over as many epochs again its "
+            f"limit may move by {push:.1f} times the way the law has it go",
+        )
+    also = "".join(f"; {text}" for text in (bend, disagreement) if text)
     chance = float(np.mean(pattern_by_chance >= pattern))
     if chance < _CONTRADICTED:
         return Verdict(
@@ -126,9 +136,26 @@ def judge(
             f"side, predictive p {_p_value(chance)}), so the interval of its limit is too "
             f"narrow{also}",
         )
-    if bend:
-        return Verdict(False, f"not identified, although the curve covers {constants}: {bend}")
+    if also:
+        return Verdict(False, f"not identified, although the curve covers {constants}{also}")
     return Verdict(True, f"identified: the curve covers {constants}")
+
+
+def disagreement(
+    limit: Float[np.ndarray, " draws"], other: Float[np.ndarray, " other_draws"]
+) -> str | None:
+    """A sentence if the stochastic dynamics do not believe in a law's solver limit (nats).
+
+    They hold the law as a special case, so their interval is the wider; they disagree if
+    the law's median lies outside their central 98%.
+    """
+    low, q05, middle, q95, high = np.quantile(other, [0.01, 0.05, 0.5, 0.95, 0.99])
+    if low <= np.median(limit) <= high:
+        return None
+    return (
+        f"the stochastic dynamics put the solver's limit at {middle:.3g} "
+        f"[{q05:.3g}, {q95:.3g}] nats"
+    )
 
 
 def _p_value(p: float) -> str:

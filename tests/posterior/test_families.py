@@ -10,7 +10,6 @@ from conftest import shared, simulate
 
 from gapjax import posterior
 from gapjax.dynamics import float64_on_cpu
-from gapjax.errors import UserError
 from gapjax.posterior.families import FAMILIES
 from gapjax.posterior.model import Model
 
@@ -71,9 +70,3 @@ def test_curved_coupling_describes_the_published_curves():
     for curve in posterior.fit(shared("phi4_curves/phi4_mini_qe.csv"), "curved", seed=1):
         assert curve.converged, curve.failures
         assert min(curve.r_squared.values()) > 0.995
-
-
-@pytest.mark.fast
-def test_process_noise_needs_a_law_without_a_bend():
-    with pytest.raises(UserError):
-        posterior.fit(simulate(), "curved", noise=posterior.Noise(process=True))

@@ -76,18 +76,6 @@ def test_forecast_command_with_the_paper_s_law(tmp_path):
     assert (out / "plots/forecast.png").exists()
 
 
-@pytest.mark.slow
-def test_stochastic_forecasts_start_where_the_run_stands():
-    # A run that was thrown off its curve for good: the law alone would return to it.
-    frame = simulate(noise=0.003)
-    frame.loc[frame["epoch"] > 3, ["solver_uncertainty", "verifier_uncertainty"]] += 0.3
-    known = frame[frame["epoch"] <= 6]
-    (fit,) = posterior.fit(known, "stochastic")
-    draws = predict(fit, np.array([6.5]))["solver"]
-    last = known["solver_uncertainty"].iloc[-1]
-    assert abs(np.median(draws) - last) < 0.06
-
-
 @pytest.mark.fast
 def test_phase_plane_tells_a_bend_from_a_line():
     (straight,) = trajectories.read(simulate(noise=0.005))
