@@ -24,7 +24,7 @@ from arviz_stats.ecdf_utils import ecdf_pit
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from benchmarks.curves import draw_from_prior, exponential_curve
+from benchmarks.curves import draw_from_prior, draw_from_stochastic_prior, exponential_curve
 from gapjax import posterior
 from gapjax.dynamics import float64_on_cpu
 from gapjax.trajectories import Curve, Trajectories
@@ -49,13 +49,17 @@ class Ranks(NamedTuple):
     converged: np.ndarray
 
 
-def simulation_based_ranks(replicates: int, seed: int, *, draws: int = 100, thin: int = 1) -> Ranks:
+def simulation_based_ranks(
+    replicates: int, seed: int, *, law: str = "exponential", draws: int = 100, thin: int = 1
+) -> Ranks:
     """Ranks of the truth for curves drawn from the prior, with the curve's unit held at 1.
 
+    - `law`: `"exponential"` or `"stochastic"`.
     - `draws`: draws a chain, of which every `thin`-th is kept.
     """
     rng = np.random.default_rng(seed)
-    simulated = [draw_from_prior(rng) for _ in range(replicates)]
+    draw = {"exponential": draw_from_prior, "stochastic": draw_from_stochastic_prior}[law]
+    simulated = [draw(rng) for _ in range(replicates)]
     fits: list[posterior.CurveFit] = []
     # The unit is estimated from the data; the prior's own simulation has unit 1.
     module = sys.modules["gapjax.posterior.fit"]
@@ -67,7 +71,7 @@ def simulation_based_ranks(replicates: int, seed: int, *, draws: int = 100, thin
             ]
             data = Trajectories(tuple(curves))
             fits += posterior.fit(
-                data, seed=seed + start, warmup=400, draws=draws, check_laws=False
+                data, law, seed=seed + start, warmup=400, draws=draws, check_laws=False
             )
 
     def rank(name: str, fit: posterior.CurveFit, truth: float) -> float:
@@ -78,7 +82,7 @@ def simulation_based_ranks(replicates: int, seed: int, *, draws: int = 100, thin
         name: np.array(
             [rank(name, fit, one.truth[name]) for fit, one in zip(fits, simulated, strict=True)]
         )
-        for name in _NAMES
+        for name in simulated[0].truth
     }
     return Ranks(ranks, np.array([fit.converged for fit in fits]))
 

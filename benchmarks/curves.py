@@ -69,6 +69,44 @@ def draw_from_prior(rng: np.random.Generator, n: int = 16) -> PriorDraw:
     return PriorDraw(epoch, pair, truth)
 
 
+def draw_from_stochastic_prior(rng: np.random.Generator, n: int = 16) -> PriorDraw:
+    """A curve under the priors written in `gapjax.posterior.stochastic`, limits positive."""
+    epoch = np.linspace(0, 10, n)
+    steps = np.diff(epoch)
+    while True:
+        rate = rng.lognormal(np.log(0.5), 1.0)
+        rates = rate * np.array([1.0, rng.lognormal(0.0, 0.5)])
+        exponents = rng.exponential(size=2)
+        noise = rng.lognormal(np.log(0.02), 1.5) + 1e-5
+        noises = noise * np.array([1.0, rng.lognormal(0.0, 0.7)])
+        wander = rng.lognormal(np.log(0.01), 1.5)
+        wanders = wander * np.array([1.0, rng.lognormal(0.0, 0.7)])
+        correlation = np.tanh(0.8 * rng.standard_normal())
+        jump_rate, jump_size = rng.lognormal(np.log(0.02), 1.0), rng.lognormal(np.log(0.3), 0.7)
+        level = np.array([rng.normal(0.4, 0.5), rng.normal(0.3, 0.4)])
+        first = np.array([rng.normal(1.0, 0.5), rng.normal(0.6, 0.8)])
+        covariance = np.outer(wanders, wanders) * [[1, correlation], [correlation, 1]]
+        pushes = rng.multivariate_normal([0, 0], covariance, n - 1) * np.sqrt(steps)[:, None]
+        jumped = rng.uniform(size=(n - 1, 1)) < 1 - np.exp(-jump_rate * steps[:, None])
+        pushes += jumped * jump_size * rng.standard_normal((n - 1, 2))
+        levels = level + np.concatenate([np.zeros((1, 2)), np.cumsum(pushes, axis=0)])
+        if np.all(levels[-1] > 0):
+            break
+    remaining = (1 + exponents * rates * epoch[:, None]) ** (-1 / exponents)
+    pair = levels + (first - level) * remaining + noises * rng.standard_normal((n, 2))
+    truth = {
+        "solver_limit": float(levels[-1, 0]),
+        "gap_limit": float(levels[-1, 0] - levels[-1, 1]),
+        "rate": rate,
+        "exponent": float(exponents[0]),
+        "solver_noise": float(noises[0]),
+        "solver_wander": wander,
+        "jump_rate": jump_rate,
+        "jump_size": jump_size,
+    }
+    return PriorDraw(epoch, pair.T, truth)
+
+
 def simulated_kinds(runs: int = 4, n: int = 20, seed: int = 0) -> dict[str, pd.DataFrame]:
     """Curves of every law: `runs` of each kind with 1 % noise, `n` checkpoints in 10 epochs."""
     rng = np.random.default_rng(seed)

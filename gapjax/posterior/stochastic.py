@@ -15,8 +15,8 @@ curve is:
     U_s0 ~ Normal(1, 0.5)     U_s∞ ~ Normal(0.4, 0.5)     U_v0 ~ Normal(0.6, 0.8)
     U_v∞ ~ Normal(0.3, 0.4)   (both limits positive)
     γ_s ~ LogNormal(log 0.5, 1)    γ_v/γ_s ~ LogNormal(0, 0.5)    q_s, q_v ~ Exponential(1)
-    measurement noise, wander per √epoch ~ LogNormal(log 0.02, 1.5) for the solver;
-    for the verifier that times LogNormal(0, 0.7)
+    measurement noise ~ LogNormal(log 0.02, 1.5), wander per √epoch ~ LogNormal(log 0.01, 1.5)
+    for the solver; for the verifier that times LogNormal(0, 0.7)
     jumps per epoch ~ LogNormal(log 0.02, 1)      size of a jump ~ LogNormal(log 0.3, 0.7)
 """
 
@@ -86,7 +86,7 @@ def settings(z: Float[Array, " dims"]) -> Settings:
     """The numbers at coordinates `z`, whose prior is standard normal."""
     rate = 0.5 * jnp.exp(z[0])
     noise = NOISE_FLOOR + 0.02 * jnp.exp(1.5 * z[4])
-    wander = 0.02 * jnp.exp(1.5 * z[6])
+    wander = 0.01 * jnp.exp(1.5 * z[6])
     return Settings(
         rates=jnp.stack([rate, rate * jnp.exp(0.5 * z[1])]),
         exponents=-log_ndtr(-z[2:4]),  # standard normal to Exponential(1)

@@ -44,6 +44,13 @@ def test_ranks_of_the_truth_are_uniform_500():
     check_uniform(simulation_based_ranks(500, seed=2, draws=400, thin=4).ranks)
 
 
+@pytest.mark.slow
+def test_ranks_under_the_stochastic_dynamics_are_uniform():
+    found = simulation_based_ranks(150, seed=3, law="stochastic", draws=300)
+    assert found.converged.mean() > 0.95
+    check_uniform(found.ranks)
+
+
 def test_bands_see_ranks_that_are_not_uniform():
     uniform = (np.arange(200) + 0.5) / 200
     assert ecdf_bands(uniform).holds
