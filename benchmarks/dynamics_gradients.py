@@ -328,7 +328,8 @@ def main() -> None:
         "# Value and gradient of many curves",
         "",
         "Sum of squares against 21 checkpoints and its gradient in five numbers a curve, float64; "
-        f"every contestant with the fastest settings whose gradients are right, at up to 1024 curves, to {TARGET:g}. "
+        "every contestant with the fastest settings whose gradients are right, at up to 1024 "
+        f"curves, to {TARGET:g}. "
         f"The reference, the closed form, agrees with 40-digit mpmath to {mp_error:.0e}. "
         f"{MACHINE}. Contestants take turns; medians with quartiles, compile time apart. "
         "Written by `python -m benchmarks.dynamics_gradients`.",
