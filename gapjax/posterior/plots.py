@@ -96,8 +96,8 @@ def forecast_figure(fit: CurveFit, table: pd.DataFrame, known: Curve) -> Figure:
     axes.set_xlabel("epoch")
     axes.set_ylabel("uncertainty (nats)")
     axes.set_title(
-        f"{fit.curve.name}: forecast by the {fit.model.name} law "
-        "(50% and 90% bands; hollow: measured later)",
+        f"{fit.curve.name}: forecast by the {fit.model.name} law\n"
+        "50% and 90% bands; hollow: measured later",
         loc="left",
         fontsize=9.5,
     )
