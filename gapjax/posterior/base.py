@@ -82,6 +82,12 @@ class AbstractModel(abc.ABC):
         """Measure the same checkpoints of a run with the same numbers anew."""
 
     @abc.abstractmethod
+    def from_prior(
+        self, observed: Observations, key: Key[Array, ""]
+    ) -> tuple[dict[str, Float[Array, ""]], Float[Array, "time 2"]]:
+        """`numbers` drawn from the prior, and a measurement of the checkpoints under them."""
+
+    @abc.abstractmethod
     def predict(
         self,
         x: Float[Array, " x"],

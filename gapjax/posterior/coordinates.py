@@ -97,6 +97,11 @@ def soft_positive(x: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, "
     return jnp.expm1(log_1p), log_1p + jax.nn.log_sigmoid(x / _SOFTNESS)
 
 
+def soft_coordinate(value: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """The inverse of `soft_positive`."""
+    return _SOFTNESS * jnp.log(jnp.expm1(jnp.log1p(value) / _SOFTNESS))
+
+
 def _log_largest_rho(verifier: Float[Array, ""], way: Float[Array, ""]) -> Float[Array, ""]:
     """Logarithm of the largest `ρ ≤ 1` with `verifier − ρ·way ≥ 0`."""
     return jnp.minimum(0.0, jnp.log(verifier) - jnp.log(jnp.maximum(way, 1e-12)))

@@ -33,9 +33,17 @@ def to_datatree(fit: Fit) -> xarray.DataTree:
         name: np.stack([c.numbers[name] for c in curves], axis=-1) for name in curves[0].numbers
     }
     posterior["mean"] = np.concatenate([c.mean for c in curves], axis=2)
+    priors = [c.from_prior(seed=fit.seed) for c in curves]
     tree = arviz_base.from_dict(
         {
             "posterior": posterior,
+            "prior": {
+                name: np.stack([numbers[name] for numbers, _ in priors], axis=-1)[None]
+                for name in curves[0].numbers
+            },
+            "prior_predictive": {
+                "pair": np.concatenate([pair for _, pair in priors], axis=1)[None]
+            },
             "sample_stats": {
                 name: np.stack([c.sample_stats[name] for c in curves], axis=-1)
                 for name in curves[0].sample_stats

@@ -59,13 +59,15 @@ def limits_figure(fits: Sequence[CurveFit]) -> Figure:
 
 
 def prior_figure(fit: CurveFit) -> Figure:
-    """The solver limit before (half-normal) and after seeing the curve."""
+    """The solver limit before and after seeing the curve."""
     figure, axes = _canvas(5.4, 3.6)
     draws = fit.numbers["solver_limit"].ravel()
+    before = fit.from_prior(draws=4000)[0]["solver_limit"]
+    bins = np.linspace(0, max(2.5 * fit.scale, draws.max()), 80).tolist()
     axes.hist(draws, bins=60, density=True, color=COLOURS["solver"], alpha=0.6, label="posterior")
-    x = np.linspace(0, max(2.5 * fit.scale, draws.max()), 400)
-    density = np.sqrt(2 / np.pi) / fit.scale * np.exp(-0.5 * (x / fit.scale) ** 2)
-    axes.plot(x, density, color="0.3", linewidth=1.3, label="prior")
+    axes.hist(
+        before[before > 0], bins=bins, density=True, histtype="step", color="0.3", label="prior"
+    )
     axes.set_xlabel(f"solver limit ${SYMBOLS['solver']}^\\infty$ (nats)")
     axes.set_ylabel("density (1/nat)")
     _title(axes, f"{fit.curve.name}: what the curve adds to the prior")

@@ -135,3 +135,11 @@ def paths(
 ) -> Float[Array, "draws time 2"]:
     """The noise-free pair of each draw at `times` (epochs since the first checkpoint)."""
     return jax.vmap(lambda x: model.path(x, observed, times))(x)
+
+
+@partial(quick_jit, static_argnums=(0, 3))
+def prior_draws(
+    model: AbstractModel, observed: Observations, key: Key[Array, ""], draws: int
+) -> tuple[dict[str, Float[Array, " draws"]], Float[Array, "draws time 2"]]:
+    """Numbers from the prior and measurements of the checkpoints under them."""
+    return jax.vmap(partial(model.from_prior, observed))(jax.random.split(key, draws))

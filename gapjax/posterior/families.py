@@ -8,13 +8,14 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from gapjax.dynamics.alternatives import CurvedCoupling
 from gapjax.dynamics.laws import AbstractApproach, Exponential, Power, depth_time
-from gapjax.posterior.coordinates import Numbers, soft_positive
+from gapjax.posterior.coordinates import Numbers, soft_coordinate, soft_positive
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Family(abc.ABC):
     def log_prior(self, x: Float[Array, " shape"]) -> Float[Array, ""]:
         """Log-density of the prior on the shape coordinates."""
 
+    @abc.abstractmethod
+    def from_prior(self, key: Key[Array, ""]) -> Float[Array, " shape"]:
+        """Shape coordinates drawn from their prior."""
+
 
 class ExponentialFamily(Family):
     """The paper's law; no shape parameter."""
@@ -78,6 +83,9 @@ class ExponentialFamily(Family):
 
     def log_prior(self, x: Float[Array, " shape"]) -> Float[Array, ""]:
         return jnp.zeros(())
+
+    def from_prior(self, key: Key[Array, ""]) -> Float[Array, " shape"]:
+        return jnp.zeros(0)
 
 
 class PowerFamily(Family):
@@ -112,6 +120,9 @@ class PowerFamily(Family):
     def log_prior(self, x: Float[Array, " shape"]) -> Float[Array, ""]:
         q, log_slope = soft_positive(x[0])
         return dist.Exponential(1.0).log_prob(q) + log_slope
+
+    def from_prior(self, key: Key[Array, ""]) -> Float[Array, " shape"]:
+        return soft_coordinate(jax.random.exponential(key, (1,)))
 
 
 class CurvedFamily(Family):
@@ -155,6 +166,9 @@ class CurvedFamily(Family):
     def log_prior(self, x: Float[Array, " shape"]) -> Float[Array, ""]:
         # log(1 − tanh²), the derivative of tanh, without loss far out.
         return 2 * (jnp.log(2.0) - x[0] - jnp.logaddexp(0.0, -2 * x[0])) - jnp.log(2.0)
+
+    def from_prior(self, key: Key[Array, ""]) -> Float[Array, " shape"]:
+        return jnp.arctanh(jax.random.uniform(key, (1,), minval=-1.0))
 
 
 FAMILIES: dict[str, Family] = {

@@ -16,7 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Key
@@ -26,6 +28,15 @@ from gapjax.posterior.base import NOISE_FLOOR, AbstractModel, Replicate
 from gapjax.posterior.coordinates import BASE_COORDINATES, Numbers, to_numbers
 from gapjax.posterior.families import Family
 from gapjax.posterior.observations import Observations
+
+# Of U_s0, U_v0, U_s∞ and γ; see above.
+_PRIORS = (
+    dist.LogNormal(0.0, 0.5),
+    dist.LogNormal(np.log(0.5), 1.0),
+    dist.HalfNormal(1.0),
+    dist.LogNormal(np.log(0.5), 1.0),
+)
+_LOG_NOISE = dist.Normal(np.log(0.02), 1.5)
 
 
 @dataclass(frozen=True)
@@ -99,14 +110,15 @@ class Model(AbstractModel):
     def prior(self, x: Float[Array, " coordinates"], numbers: Numbers) -> Float[Array, ""]:
         """Log-density of the priors on the numbers, the law's shape and the noise."""
         _, shape, noise = self.split(x)
+        solver0, verifier0, solver_limit, rate = _PRIORS
         log_prior = (
-            dist.LogNormal(0.0, 0.5).log_prob(numbers.solver0)
-            + dist.LogNormal(jnp.log(0.5), 1.0).log_prob(numbers.verifier0)
-            + dist.HalfNormal(1.0).log_prob(numbers.solver_limit)
-            + dist.LogNormal(jnp.log(0.5), 1.0).log_prob(numbers.rate)
+            solver0.log_prob(numbers.solver0)
+            + verifier0.log_prob(numbers.verifier0)
+            + solver_limit.log_prob(numbers.solver_limit)
+            + rate.log_prob(numbers.rate)
             - numbers.log_largest_rho
             + self.family.log_prior(shape)
-            + dist.Normal(jnp.log(0.02), 1.5).log_prob(noise[0])
+            + _LOG_NOISE.log_prob(noise[0])
         )
         if self.noise.correlated:
             # The two scales are alike within a factor of e; the correlation is near uniform.
@@ -154,6 +166,11 @@ class Model(AbstractModel):
         self, x: Float[Array, " coordinates"], observed: Observations
     ) -> dict[str, Float[Array, ""]]:
         law, numbers, _ = self.law(x, observed.span)
+        return self._named(law, numbers, x)
+
+    def _named(
+        self, law: AbstractApproach, numbers: Numbers, x: Float[Array, " coordinates"]
+    ) -> dict[str, Float[Array, ""]]:
         scale, limit = self.noise_scale(x), law.limit
         return {
             "solver0": numbers.solver0,
@@ -194,6 +211,30 @@ class Model(AbstractModel):
     ) -> Replicate:
         law = self.path(x, observed, observed.times)
         return Replicate(law, self.likelihood(law, self.noise_scale(x)).sample(key))
+
+    def from_prior(
+        self, observed: Observations, key: Key[Array, ""]
+    ) -> tuple[dict[str, Float[Array, ""]], Float[Array, "time 2"]]:
+        keys = jax.random.split(key, 8)
+        solver0, verifier0, limit, rate = (
+            prior.sample(k) for prior, k in zip(_PRIORS, keys[:4], strict=True)
+        )
+        start = Numbers(solver0, verifier0, limit, rate, jnp.ones(()))
+        rho = jax.random.uniform(keys[4]) * jnp.exp(start.log_largest_rho)
+        numbers = start._replace(rho=rho)
+        shape = self.family.from_prior(keys[5])
+        noise = self._noise_prior(keys[6])
+        x = jnp.concatenate([jnp.zeros(len(BASE_COORDINATES)), shape, noise])
+        law = self.family.build(numbers, shape)
+        pair = self.likelihood(_pair(law, observed.times), self.noise_scale(x)).sample(keys[7])
+        return self._named(law, numbers, x), pair
+
+    def _noise_prior(self, key: Key[Array, ""]) -> Float[Array, " noise"]:
+        first, second, correlation = jax.random.normal(key, (3,))
+        log_noise = _LOG_NOISE.loc + _LOG_NOISE.scale * first
+        if not self.noise.correlated:
+            return log_noise[None]
+        return jnp.stack([log_noise, log_noise + second, correlation])
 
     def predict(
         self,

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
@@ -18,7 +19,7 @@ from gapjax import __version__
 from gapjax.dynamics.precision import float64_on_cpu
 from gapjax.errors import UserError
 from gapjax.posterior.base import AbstractModel
-from gapjax.posterior.draws import paths
+from gapjax.posterior.draws import IN_NATS, paths, prior_draws
 from gapjax.posterior.observations import one_curve
 from gapjax.posterior.verdict import Diagnostics, Verdict
 from gapjax.trajectories import Curve
@@ -151,6 +152,29 @@ class CurveFit:
 
     def _repr_html_(self) -> str:
         return self.summary().to_frame().to_html()
+
+    def from_prior(
+        self, *, draws: int = 500, seed: int = 0
+    ) -> tuple[dict[str, Float[np.ndarray, " draws"]], Float[np.ndarray, "draws time 2"]]:
+        """What was thought before: draws of `numbers`, and of the measured pair (nats).
+
+        Limits of the stochastic dynamics may come out negative here; the posterior's do not.
+        """
+        n = len(self.curve.epochs)
+        with float64_on_cpu():
+            numbers, pair = jax.device_get(
+                prior_draws(
+                    self.model,
+                    one_curve(self.curve, self.scale),
+                    jax.random.key(seed),
+                    draws,
+                )
+            )
+        in_nats = {
+            name: values * (self.scale if name in IN_NATS else 1.0)
+            for name, values in numbers.items()
+        }
+        return in_nats, pair[:, :n] * self.scale
 
     def to_dict(self) -> dict[str, Any]:
         """This curve's entry of `summary.json`."""

@@ -223,6 +223,20 @@ class StochasticModel(AbstractModel):
         pushed = law + _pushes(s, dynamics.steps, jump_probability(dynamics), push_key)
         return Replicate(law, pushed + s.noise * jax.random.normal(noise_key, pushed.shape))
 
+    def from_prior(
+        self, observed: Observations, key: Key[Array, ""]
+    ) -> tuple[dict[str, Float[Array, ""]], Float[Array, "time 2"]]:
+        z_key, start_key, push_key, noise_key = jax.random.split(key, 4)
+        z = jax.random.normal(z_key, (len(COORDINATES),))
+        dynamics, s = dynamics_of(z, observed), settings(z)
+        sd = jnp.sqrt(jnp.array(_START_VARIANCE))
+        start = jnp.array(_START_MEAN) + sd * jax.random.normal(start_key, (4,))
+        level, amplitude = start[:2], start[2:] - start[:2]
+        levels = level + _pushes(s, dynamics.steps, jump_probability(dynamics), push_key)
+        pair = levels + amplitude * dynamics.remaining
+        pair += s.noise * jax.random.normal(noise_key, pair.shape)
+        return self.numbers(jnp.concatenate([z, amplitude, levels.ravel()]), observed), pair
+
     def predict(
         self,
         x: Float[Array, " x"],
