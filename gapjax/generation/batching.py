@@ -12,12 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
-BUCKET = 8  # tokens; at most 7 columns of padding, and few distinct shapes
+_FINEST = 8  # tokens
 
 
 def bucketed(length: int) -> int:
-    """`length` rounded up to a whole number of buckets, at least one."""
-    return max(BUCKET, -(-length // BUCKET) * BUCKET)
+    """`length` rounded up to one of few lengths: 8, 16, … 64, 80, … 128, 160, … 256, 320, …
+
+    At most a quarter more (or 8 tokens), and four shapes to compile for each doubling.
+    """
+    step = max(_FINEST, 2 ** ((length - 1).bit_length() - 3)) if length > 1 else _FINEST
+    return max(_FINEST, -(-length // step) * step)
 
 
 def pad_left(

@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from gapjax.errors import UserError
 from gapjax.generation.batching import bucketed, chunks, pad_left
+from gapjax.generation.draw import Truncation, draw
+from gapjax.models.config import DecoderConfig
 from gapjax.models.transformer import Prefix, Transformer
 
 _SHRINK = 4  # unfinished answers move to a batch of a quarter of the size …
@@ -62,6 +64,8 @@ def sample(
     max_new_tokens: int,
     stop: Collection[int],
     temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
     sequences_at_once: int = 256,
 ) -> Samples:
     """Sample `n` answers of every prompt.
@@ -79,19 +83,15 @@ def sample(
     - `max_new_tokens`: at which unfinished answers are cut off.
     - `stop`: token ids that end an answer.
     - `temperature`: divides the logits; 0 takes the most likely token.
+    - `top_k`: draw from the so many most likely tokens.
+    - `top_p`: of those, draw from the fewest that hold this share of the probability.
     - `sequences_at_once`: bounds the memory.
 
-    **Raises:** `UserError` if a prompt is empty or does not fit the model's context.
+    **Raises:** `UserError` if a number makes no sense, or a prompt is empty, has tokens that
+    the model does not know, or does not fit its context.
     """
-    longest = max(len(prompt) for prompt in prompts)
-    if min(len(prompt) for prompt in prompts) == 0:
-        raise UserError("a prompt has no tokens")
-    if longest + max_new_tokens > model.config.max_position:
-        raise UserError(
-            f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's "
-            f"context of {model.config.max_position} tokens",
-            hint="shorten the prompt or lower max_new_tokens",
-        )
+    _check_settings(n, max_new_tokens, temperature, top_k, top_p)
+    longest = _check_prompts(model.config, prompts, max_new_tokens)
     width = bucketed(longest)
     at_once = max(1, min(len(prompts), sequences_at_once // n))
     graph, state = nnx.split(model)
@@ -102,17 +102,51 @@ def sample(
             graph,
             n,
             max_new_tokens,
-            temperature == 0,
+            temperature < np.finfo(np.float32).tiny,
             state,
             tokens,
             mask,
             jax.vmap(functools.partial(jax.random.fold_in, key))(rows),
             np.asarray(sorted(stop), np.int32),
-            temperature,
+            float(temperature),
+            Truncation(top_k, None if top_p is None else float(top_p)),
         )
         kept = len(np.unique(rows))
         parts.append([np.asarray(array)[:kept] for array in part])
     return Samples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _check_settings(
+    n: int, max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None
+) -> None:
+    for name, count in (("n", n), ("max_new_tokens", max_new_tokens), ("top_k", top_k)):
+        if count is not None and count < 1:
+            raise UserError(f"{count} is not a positive number", where=name)
+    if not 0 <= temperature < np.inf:
+        raise UserError(f"{temperature} is not a temperature", where="temperature")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UserError(f"{top_p} is not a probability above 0", where="top_p")
+
+
+def _check_prompts(
+    config: DecoderConfig, prompts: Sequence[Sequence[int]], max_new_tokens: int
+) -> int:
+    """Length of the longest prompt."""
+    if min(map(len, prompts), default=0) == 0:
+        raise UserError("a prompt has no tokens" if prompts else "there are no prompts")
+    if not all(0 <= token < config.vocab_size for prompt in prompts for token in prompt):
+        raise UserError(
+            f"a prompt has a token outside the model's vocabulary of {config.vocab_size}",
+            hint="the tokenizer belongs to another model",
+        )
+    longest = max(map(len, prompts))
+    if longest + max_new_tokens > config.max_position:
+        raise UserError(
+            f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's "
+            f"context of {config.max_position} tokens",
+            hint="shorten the prompt or lower max_new_tokens",
+        )
+    return longest
 
 
 class _Answers(NamedTuple):
@@ -136,6 +170,7 @@ def _sample(
     keys: Key[Array, " P"],
     stop: Int[Array, " stops"],
     temperature: Float[Array, ""] | float,
+    truncation: Truncation,
 ) -> _Answers:
     model = nnx.merge(graph, state)
     shape = (prompts.shape[0], n)
@@ -147,8 +182,7 @@ def _sample(
         if greedy:
             token = jnp.argmax(logits, axis=-1)
         else:
-            weights = jnp.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
-            token = _inverse_cdf(weights, uniforms[:, :, step])
+            token = draw(logits, uniforms[:, :, step], temperature, truncation)
         chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0]
         logprob = chosen - jax.nn.logsumexp(logits, axis=-1)
         tokens, logprobs, lengths, done = answers
@@ -188,8 +222,10 @@ def _sample(
         jnp.broadcast_to(first, (*shape, model.config.vocab_size)),
         uniforms,
     )
+    if slots == 1:
+        return answers
     # The last token is never fed back, so the cache has one slot less than the answer.
-    cache = model.empty_cache(*shape, max(slots - 1, 1))
+    cache = model.empty_cache(*shape, slots - 1)
 
     def finished(loop: tuple, prefix: Prefix, uniforms: Array) -> _Answers:
         """Decode to the end; what is unfinished moves to ever smaller batches.
@@ -222,30 +258,3 @@ def _sample(
         return jax.tree.map(put_back, answers, few)
 
     return finished((jnp.zeros((), jnp.int32), answers, cache), prefix, uniforms)
-
-
-_CDF_BLOCK = 256
-
-
-def _inverse_cdf(weights: Float[Array, "P N V"], uniform: Float[Array, "P N"]) -> Int[Array, "P N"]:
-    """Draw an index with probability proportional to `weights`, from one uniform each.
-
-    Far cheaper than a Gumbel for each of 50k tokens, and in two steps, first a block
-    of the vocabulary and then a token in it, since a long cumulative sum is slow.
-    """
-    vocabulary = weights.shape[-1]
-    padding = -vocabulary % _CDF_BLOCK
-    blocks = jnp.pad(weights, ((0, 0), (0, 0), (0, padding)))
-    blocks = blocks.reshape(*weights.shape[:2], -1, _CDF_BLOCK)
-    ends = jnp.cumsum(blocks.sum(axis=-1), axis=-1)
-    target = uniform * ends[..., -1]
-    # `ends <= target` counts the blocks left of the target, empty ones included.
-    block = (ends <= target[..., None]).sum(axis=-1)
-    inside = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :]
-    before = jnp.take_along_axis(ends, jnp.maximum(block - 1, 0)[..., None], axis=-1)[..., 0]
-    target = target - jnp.where(block > 0, before, 0.0)
-    token_ends = jnp.cumsum(inside, axis=-1)
-    # Rounding may leave the target at or past the block's end: take its last real token.
-    last = _CDF_BLOCK - 1 - jnp.argmax(inside[..., ::-1] > 0, axis=-1)
-    token = jnp.minimum((token_ends <= target[..., None]).sum(axis=-1), last)
-    return block * _CDF_BLOCK + token

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from scipy import stats
 
+from gapjax import models
 from gapjax.errors import UserError
 from gapjax.generation import sample, sampler, score
 from gapjax.models.prompts import encode_prompt, stop_tokens
@@ -18,6 +19,19 @@ EOS = 1
 
 def prompts_of(loaded, *texts: str) -> list[list[int]]:
     return [encode_prompt(loaded.tokenizer, text) for text in texts]
+
+
+def probabilities(logits, *, temperature=1.0, top_k=None, top_p=None) -> np.ndarray:
+    """What tokens are to be drawn with, by sorting."""
+    weights = np.exp((logits - logits.max()) / temperature)
+    order = np.argsort(-weights)
+    if top_k is not None:
+        weights[order[top_k:]] = 0.0
+    weights /= weights.sum()
+    if top_p is not None:
+        before = np.cumsum(weights[order]) - weights[order]
+        weights[order[before >= top_p]] = 0.0
+    return weights / weights.sum()
 
 
 @pytest.fixture(scope="module")
@@ -65,34 +79,40 @@ def test_one_by_one_equals_a_padded_batch_and_the_same_key_the_same_samples(adde
     assert (other.tokens != together.tokens).any()
 
 
-def test_frequencies_follow_the_softmax(adder, prompts) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"temperature": 0.5},
+        {"temperature": 2.0, "top_k": 5},
+        {"temperature": 3.0, "top_p": 0.8},
+        {"temperature": 3.0, "top_k": 8, "top_p": 0.9},
+    ],
+    ids=str,
+)
+def test_frequencies_follow_the_softmax(adder, prompts, settings) -> None:
     n = 4000
-    for temperature in (1.0, 0.5):
-        samples = draw(adder, prompts[:1], n=n, max_new_tokens=1, temperature=temperature)
-        counts = np.bincount(samples.tokens[0, :, 0], minlength=14)
-        logits = np.asarray(adder.model(np.array(prompts[:1]))[0, -1], np.float64)
-        expected = n * np.exp(logits / temperature) / np.exp(logits / temperature).sum()
-        # Rare tokens share a cell, or the statistic would not follow chi-square.
-        common = expected >= 5
-        observed = np.append(counts[common], counts[~common].sum())
-        predicted = np.append(expected[common], expected[~common].sum())
-        keep = predicted > 0.5
-        assert stats.chisquare(observed[keep], predicted[keep], sum_check=False).pvalue > 1e-3
+    samples = draw(adder, prompts[:1], n=n, max_new_tokens=1, **settings)
+    counts = np.bincount(samples.tokens[0, :, 0], minlength=14)
+    logits = np.asarray(adder.model(np.array(prompts[:1]))[0, -1], np.float64)
+    expected = n * probabilities(logits, **settings)
+    assert not counts[expected == 0].any()
+    # Rare tokens share a cell, or the statistic would not follow chi-square.
+    common = expected >= 5
+    observed = np.append(counts[common], counts[~common].sum())
+    predicted = np.append(expected[common], expected[~common].sum())
+    keep = predicted > 0.5
+    assert keep.sum() > 2
+    assert stats.chisquare(observed[keep], predicted[keep], sum_check=False).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("vocabulary", [3, 256, 700])
-def test_inverse_cdf_against_a_plain_one(vocabulary) -> None:
-    rng = np.random.default_rng(0)
-    weights = rng.exponential(size=(4, 50, vocabulary)) ** 4
-    weights[:, :, rng.random(vocabulary) < 0.3] = 0.0
-    weights[..., 1] = 1.0
-    uniform = rng.random((4, 50))
-    uniform[0, :3] = [0.0, np.float32(1) - np.finfo(np.float32).epsneg, 0.5]
-    ends = np.cumsum(weights, axis=-1)
-    expected = (ends <= (uniform * ends[..., -1])[..., None]).sum(axis=-1)
-    got = np.asarray(sampler._inverse_cdf(jnp.asarray(weights), jnp.asarray(uniform)))
-    assert (np.take_along_axis(weights, got[..., None], axis=-1) > 0).all()
-    assert (got == expected).mean() > 0.98  # rounding decides near the edges
+def test_truncated_samples_report_untruncated_logprobs(adder, prompts) -> None:
+    samples = draw(adder, prompts, temperature=2.0, top_k=4, top_p=0.9)
+    for p, rows in enumerate(score(adder.model, prompts, samples.answers())):
+        for n, row in enumerate(rows):
+            np.testing.assert_allclose(samples.logprobs[p, n, : len(row)], row, atol=1e-4)
+    best = draw(adder, prompts, temperature=2.0, top_k=1)
+    np.testing.assert_array_equal(best.tokens, draw(adder, prompts, temperature=0.0).tokens)
 
 
 def test_stops_at_stop_tokens_and_at_the_cap(adder, prompts) -> None:
@@ -115,7 +135,29 @@ def test_the_loop_ends_when_all_answers_have(adder, prompts) -> None:
     assert samples.lengths.max() <= 5
 
 
-def test_greedy_equals_transformers(smollm2) -> None:
+_THINGS = [
+    "river",
+    "winter",
+    "copper",
+    "music",
+    "bread",
+    "glass",
+    "honey",
+    "storm",
+    "paper",
+    "tiger",
+]
+_QUESTIONS = (
+    "What is {0} + {1}?",
+    "Name the capital of the country where {2} is made.",
+    "Write one sentence about a {2}.",
+    "{2}, {2}, {2}: what comes next, and why? Explain it to a child of {0} years.",
+    "List {0} things.",
+)
+
+
+@pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_greedy_equals_transformers(smollm2, count) -> None:
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForCausalLM
 
@@ -125,8 +167,13 @@ def test_greedy_equals_transformers(smollm2) -> None:
     theirs = AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32
     )
-    texts = ["What is 3 + 4?", "Name the capital of France.", "Write a haiku about rain."]
-    prompts = prompts_of(smollm2, *texts)
+    texts = [
+        question.format(3 + i, 2 * i + 1, thing)
+        for i, thing in enumerate(_THINGS)
+        for question in _QUESTIONS
+    ]
+    prompts = prompts_of(smollm2, *texts[:count])
+    assert len(set(map(tuple, prompts))) == count
     ours = sample(
         smollm2.model,
         prompts,
@@ -163,20 +210,42 @@ def test_moving_unfinished_answers_to_smaller_batches_changes_nothing(
         np.testing.assert_allclose(moved.logprobs, stayed.logprobs, atol=1e-4)
 
 
-def test_chunks_and_new_weights_do_not_compile_again(adder, prompts) -> None:
+@pytest.mark.fast
+def test_a_run_compiles_once_for_each_bucket_of_lengths(adder, monkeypatch) -> None:
+    traced = chex.assert_max_traces(sampler._sample.__wrapped__, n=3)
     chex.clear_trace_counter()
+    monkeypatch.setattr(sampler, "_sample", jax.jit(traced, static_argnums=(0, 1, 2, 3)))
+    settings = {"max_new_tokens": 3, "temperature": 1.5}
+    for seed, length in enumerate(range(1, 25)):  # buckets of 8, 16 and 24 tokens
+        prompts = [[3] * length, [4], [5] * max(1, length - 5)]
+        settings |= {"top_k": 1 + seed % 5, "top_p": 0.5 + seed / 100, "temperature": 1 + seed / 9}
+        # Chunks of two prompts: the last one is filled up.
+        draw(adder, prompts, key=jax.random.key(seed), sequences_at_once=10, **settings)
+
+
+def test_new_weights_do_not_compile_again(adder, prompts, monkeypatch) -> None:
     traced = chex.assert_max_traces(sampler._sample.__wrapped__, n=1)
-    jitted = jax.jit(traced, static_argnums=(0, 1, 2, 3))
-    original, sampler._sample = sampler._sample, jitted
-    try:
-        for seed in range(3):
-            draw(adder, prompts * 3, key=jax.random.key(seed), sequences_at_once=10)
-    finally:
-        sampler._sample = original
+    chex.clear_trace_counter()
+    monkeypatch.setattr(sampler, "_sample", jax.jit(traced, static_argnums=(0, 1, 2, 3)))
+    for scale in (1.0, 1.1):
+        model = nnx.clone(adder.model)
+        model.embedding[...] = scale * model.embedding[...]
+        draw(models.LoadedModel(model, adder.tokenizer), prompts)
 
 
-def test_prompts_that_cannot_be_sampled(adder, prompts) -> None:
-    with pytest.raises(UserError, match="no tokens"):
-        draw(adder, [[]])
-    with pytest.raises(UserError, match="context of 64 tokens"):
-        draw(adder, prompts, max_new_tokens=60)
+def test_what_cannot_be_sampled_is_one_clear_line(adder, prompts) -> None:
+    for bad, complaint in (
+        ({"n": 0}, "n: 0 is not a positive number"),
+        ({"max_new_tokens": 0}, "max_new_tokens: 0"),
+        ({"max_new_tokens": 60}, "context of 64 tokens"),
+        ({"temperature": -1.0}, "temperature: -1"),
+        ({"temperature": float("nan")}, "temperature: nan"),
+        ({"top_k": 0}, "top_k: 0"),
+        ({"top_p": 0.0}, "top_p: 0"),
+        ({"top_p": 1.5}, "top_p: 1.5"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            draw(adder, prompts, **bad)
+    for bad_prompts, complaint in (([[]], "no tokens"), ([], "no prompts"), ([[99]], "vocabulary")):
+        with pytest.raises(UserError, match=complaint):
+            draw(adder, bad_prompts)
