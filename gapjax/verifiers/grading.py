@@ -2,36 +2,103 @@
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
+import functools
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
-Grade = Literal["correct", "incorrect"]
+from gapjax.errors import UserError
+from gapjax.tasks import Grading
+from gapjax.verifiers.numbers import final_number
+from gapjax.verifiers.python_tests import extract_code, run_tests
+from gapjax.verifiers.workers import Crashed, TimedOut, WorkerPool
 
-# A minus sign counts only where it cannot be a subtraction: "3-4" holds 3 and 4.
-_NUMBER = re.compile(r"(?<![\w.)])-?\d[\d,]*(?:\.\d+)?|\d[\d,]*(?:\.\d+)?")
-_MARKED = re.compile(r"####\s*(.+)")  # GSM8K's final answer
+Grade = Literal["correct", "incorrect", "timeout", "error"]
+
+_SECONDS = 5.0  # for one answer
+_PROCESSES = max(1, min(4, os.cpu_count() or 1))
 
 
-def grade(response: str, answer: str, method: Literal["numeric", "exact"] = "numeric") -> Grade:
+def grade(
+    response: str, answer: str, method: Grading = "numeric", *, run_code: bool = False
+) -> Grade:
     """Compare a response with the reference answer.
 
     **Arguments:**
 
     - `response`: free text.
-    - `answer`: the reference.
-    - `method`: `"exact"` compares the texts without surrounding space; `"numeric"` the
-        number after `####` or else the last number of the response, exactly (in decimal,
-        thousands separators allowed), with that of the reference.
+    - `answer`: the reference; for `"python"` the code of the tests.
+    - `method`: `"numeric"` compares the final numbers exactly (see
+        `gapjax.verifiers.numbers.final_number`); `"exact"` the texts without surrounding
+        space; `"math"` expressions by math-verify in a process of its own; `"python"` runs
+        the tests on the response's code.
+    - `run_code`: `"python"` runs nothing without it: the process has limits but is **no
+        sandbox**, see `gapjax.verifiers.python_tests`.
+
+    **Returns:** a timeout or an error of the grading (a reference that cannot be read, a worker
+    that crashed) is an outcome of its own.
+
+    **Raises:** `UserError` if math-verify is not installed, or `run_code` is missing.
     """
-    if method == "exact":
-        return "correct" if response.strip() == answer.strip() else "incorrect"
-    found = _final_number(response)
-    return "correct" if found is not None and found == _final_number(answer) else "incorrect"
+    return grade_all([response], [answer], method, run_code=run_code)[0]
 
 
-def _final_number(text: str) -> Decimal | None:
-    if marked := _MARKED.search(text):
-        text = marked.group(1)
-    numbers = _NUMBER.findall(text)
-    return Decimal(numbers[-1].replace(",", "")) if numbers else None
+def grade_all(
+    responses: Sequence[str],
+    answers: Sequence[str],
+    method: Grading = "numeric",
+    *,
+    run_code: bool = False,
+) -> list[Grade]:
+    """`grade` for many pairs; what needs processes uses several at once."""
+    pairs = list(zip(responses, answers, strict=True))
+    match method:
+        case "exact":
+            return ["correct" if r.strip() == a.strip() else "incorrect" for r, a in pairs]
+        case "numeric":
+            return [_numeric(*pair) for pair in pairs]
+        case "math":
+            requests = [{"response": r, "answer": a} for r, a in pairs]
+            return [_outcome(reply) for reply in _math_pool().ask_all(requests)]
+        case "python":
+            if not run_code:
+                raise UserError(
+                    "grading by unit tests runs code that a model wrote",
+                    hint="allow it with run_code; it is no sandbox",
+                )
+            with ThreadPoolExecutor(_PROCESSES) as threads:
+                return list(
+                    threads.map(
+                        lambda p: run_tests(extract_code(p[0]), p[1], timeout=_SECONDS), pairs
+                    )
+                )
+    raise UserError(f"unknown grading method {method!r}", hint="numeric, exact, math or python")
+
+
+def _numeric(response: str, answer: str) -> Grade:
+    reference = final_number(answer)
+    if reference is None:
+        return "error"
+    found = final_number(response)
+    return "correct" if found is not None and found.agrees_with(reference) else "incorrect"
+
+
+def _outcome(reply: dict[str, bool] | TimedOut | Crashed) -> Grade:
+    if isinstance(reply, TimedOut):
+        return "timeout"
+    if isinstance(reply, Crashed) or "error" in reply:
+        return "error"
+    return "correct" if reply["correct"] else "incorrect"
+
+
+@functools.cache
+def _math_pool() -> WorkerPool:
+    if find_spec("math_verify") is None:
+        raise UserError(
+            "grading mathematical expressions needs math-verify", hint="pip install 'gapjax[math]'"
+        )
+    script = Path(__file__).with_name("math_worker.py")
+    return WorkerPool(script, workers=_PROCESSES, timeout=_SECONDS)

@@ -1,8 +1,21 @@
 from __future__ import annotations
 
-import pytest
+import json
+import os
+import threading
+from pathlib import Path
 
-from gapjax.verifiers import grade
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gapjax.errors import UserError
+from gapjax.tasks import read_problems
+from gapjax.verifiers import grade, grade_all
+from gapjax.verifiers.python_tests import extract_code
+from gapjax.verifiers.workers import Crashed, TimedOut, WorkerPool
+
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "train.jsonl"
 
 
 @pytest.mark.fast
@@ -25,6 +38,38 @@ from gapjax.verifiers import grade
         ("seven", "7", "incorrect"),
         ("", "7", "incorrect"),
         ("17", "7", "incorrect"),
+        # thousands, currency, units, percent, signs
+        ("$1,234.50 in all", "1234.5", "correct"),
+        ("-$5", "-5", "correct"),
+        ("$-5", "-5", "correct"),
+        ("it fell by \u22125 degrees", "-5", "correct"),
+        ("an area of 12 m^2", "12", "correct"),
+        ("12 m2", "12 square metres", "correct"),
+        ("3,4", "4", "correct"),
+        ("3,4", "34", "incorrect"),
+        ("1{,}000", "1,000", "correct"),
+        ("50%", "50", "correct"),
+        ("50%", "0.5", "correct"),
+        ("50 \\%", "50%", "correct"),
+        ("0.5%", "50%", "incorrect"),
+        ("5", "500", "incorrect"),
+        # fractions, decimals, exponents
+        ("3/4 of it", "0.75", "correct"),
+        ("1 1/2 cups", "1.5", "correct"),
+        ("\\frac{3}{4}", ".75", "correct"),
+        ("-1/2", "-0.5", "correct"),
+        ("2/6", "1/3", "correct"),
+        ("0.333", "1/3", "incorrect"),
+        ("1.5e3", "1500", "correct"),
+        ("7/0", "7", "incorrect"),
+        # the marked answer, wherever it stands
+        ("\\boxed{12} as 3 + 9", "12", "correct"),
+        ("#### 10 - 3 = 7", "7", "correct"),
+        ("#### 7 apples in 2 bags", "7", "correct"),
+        ("####\n5", "5", "correct"),
+        # a reference without a number cannot be graded
+        ("7", "seven", "error"),
+        ("9" * 5000, "7", "incorrect"),
     ],
 )
 def test_numeric(response: str, answer: str, expected: str) -> None:
@@ -34,3 +79,118 @@ def test_numeric(response: str, answer: str, expected: str) -> None:
 def test_exact() -> None:
     assert grade(" yes\n", "yes", method="exact") == "correct"
     assert grade("yes.", "yes", method="exact") == "incorrect"
+
+
+@pytest.mark.fast
+@settings(max_examples=200, deadline=None)
+@given(st.integers(-(10**12), 10**12), st.sampled_from(["{}", "${}", "{} kg", "= {}.", "#### {}"]))
+def test_whole_numbers_in_any_dress(number: int, dress: str) -> None:
+    assert grade(dress.format(f"{number:,}"), str(number)) == "correct"
+    assert grade(dress.format(f"{number:,}"), str(number + 1)) == "incorrect"
+
+
+@pytest.mark.skipif(not GSM8K.exists(), reason="GSM8K is not there")
+def test_the_solutions_of_gsm8k_are_right() -> None:
+    solutions = [json.loads(line)["answer"] for line in GSM8K.read_text().splitlines()]
+    answers = [problem.answer for problem in read_problems(GSM8K, "gsm8k")]
+    assert set(grade_all(solutions, answers)) == {"correct"}
+    assert set(grade_all([f"So it is ${a}." for a in answers], answers)) == {"correct"}
+
+
+def test_mathematical_expressions() -> None:
+    pytest.importorskip("math_verify")
+    cases = [
+        (r"So $x = \frac{1}{2}$.", "0.5", "correct"),
+        (r"\boxed{\sqrt{8}}", r"2\sqrt{2}", "correct"),
+        (r"\boxed{(x+1)^2}", "x^2+2x+1", "correct"),
+        (r"\boxed{\{1, 2\}}", r"\{2, 1\}", "correct"),
+        (r"\boxed{3}", "4", "incorrect"),
+        ("I do not know", "4", "incorrect"),
+        ("", "4", "incorrect"),
+    ]
+    responses, answers, expected = zip(*cases, strict=True)
+    assert tuple(grade_all(responses, answers, "math")) == expected
+
+
+def test_math_off_the_main_thread() -> None:
+    pytest.importorskip("math_verify")
+    outcome = []
+    thread = threading.Thread(target=lambda: outcome.append(grade(r"$\frac24$", "1/2", "math")))
+    thread.start()
+    thread.join()
+    assert outcome == ["correct"]
+
+
+WORKER = """
+import json, os, sys, time
+print(json.dumps({"ready": True}), flush=True)
+for line in sys.stdin:
+    order = json.loads(line)["do"]
+    if order == "hang":
+        time.sleep(60)
+    if order == "crash":
+        os.abort()
+    if order == "babble":
+        print("what?", flush=True)
+        continue
+    print(json.dumps({"pid": os.getpid()}), flush=True)
+"""
+
+
+def test_a_pool_survives_its_workers(tmp_path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    pool = WorkerPool(script, workers=1, timeout=1.0)
+    first = pool.ask({"do": "work"})["pid"]
+    assert pool.ask({"do": "work"})["pid"] == first
+    for order, failure in (("hang", TimedOut), ("crash", Crashed), ("babble", Crashed)):
+        with pytest.raises(failure):
+            pool.ask({"do": order})
+        again = pool.ask({"do": "work"})["pid"]
+        assert again != first
+        with pytest.raises(ProcessLookupError):
+            os.kill(first, 0)  # the old worker is gone
+        first = again
+    replies = pool.ask_all([{"do": "work"}, {"do": "hang"}, {"do": "work"}])
+    assert [type(reply) for reply in replies] == [dict, TimedOut, dict]
+    pool.close()
+
+
+TESTS = "assert add(1, 2) == 3\nassert add(0, 0) == 0"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("def add(a, b): return a + b", "correct"),
+        ("```python\ndef add(a, b):\n    print('x' * 10**6)\n    return a + b\n```", "correct"),
+        ("def add(a, b): return a - b", "incorrect"),
+        ("def add(a, b) return", "incorrect"),
+        ("import sys; sys.exit(0)", "incorrect"),
+        ("import os; os._exit(0)", "incorrect"),
+        ("def add(a, b): return len(bytearray(1 << 33)) and a + b", "incorrect"),
+        (
+            "import socket\ndef add(a, b):\n"
+            "    socket.create_connection(('192.0.2.1', 80), timeout=1)\n    return a + b",
+            "incorrect",
+        ),
+    ],
+)
+def test_unit_tests(code: str, expected: str) -> None:
+    assert grade(code, TESTS, "python", run_code=True) == expected
+
+
+def test_an_endless_loop_times_out(monkeypatch) -> None:
+    monkeypatch.setattr("gapjax.verifiers.grading._SECONDS", 1.0)
+    assert grade("while True: pass", TESTS, "python", run_code=True) == "timeout"
+
+
+def test_code_is_not_run_unasked() -> None:
+    with pytest.raises(UserError, match="no sandbox"):
+        grade("def add(a, b): return a + b", TESTS, "python")
+
+
+def test_where_the_code_is() -> None:
+    assert extract_code("Sure!\n```py\na = 1\n```\nor\n```\na = 2\n```") == "a = 2\n"
+    assert extract_code("[BEGIN]\na = 1\n[DONE] and so on") == "\na = 1\n"
+    assert extract_code("a = 1") == "a = 1"

@@ -1,0 +1,162 @@
+"""Problem files: formats, faults that name the line, splits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gapjax.errors import UserError
+from gapjax.tasks import Problem, Splits, deal, read_problems
+from gapjax.tasks.jsonl import last_boxed
+
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "test.jsonl"
+
+
+def write(path, *rows):
+    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in rows) + "\n")
+    return path
+
+
+@pytest.mark.fast
+def test_any_field_names_and_optional_answers(tmp_path) -> None:
+    rows = [{"q": "1+1?", "a": 2}, {"q": "x\u2028y"}, "", {"q": "z", "a": None}]
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(json.dumps(r, ensure_ascii=False) if r else "" for r in rows))
+    problems = read_problems(path, prompt_field="q", answer_field="a", template="Q: {prompt} {}")
+    assert problems == (
+        Problem("Q: 1+1? {}", "2"),
+        Problem("Q: x\u2028y {}", None),
+        Problem("Q: z {}", None),
+    )
+
+
+@pytest.mark.parametrize(
+    ("format", "row", "prompt", "answer"),
+    [
+        ("gsm8k", {"question": "How many?", "answer": "1+1=2\n#### 1,002"}, "How many?", "1,002"),
+        (
+            "math",
+            {"problem": "Half?", "solution": r"\boxed{1}, no: $\boxed{\frac{1}{2}}$."},
+            "Half?",
+            r"\frac{1}{2}",
+        ),
+        (
+            "mbpp",
+            {
+                "text": "Write add.",
+                "test_list": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"],
+                "test_setup_code": "import math",
+            },
+            "Write add.\nYour code should pass these tests:\n\n"
+            "assert add(1, 2) == 3\nassert add(0, 0) == 0\n",
+            "import math\nassert add(1, 2) == 3\nassert add(0, 0) == 0",
+        ),
+        (
+            "prontoqa",
+            {"question": "Every cat is a pet.", "query": "True or false?", "answer": "True"},
+            "Every cat is a pet.\nTrue or false?\nReply with one word: True or False.",
+            "True",
+        ),
+    ],
+)
+def test_formats(format, row, prompt, answer, tmp_path) -> None:
+    assert read_problems(write(tmp_path / "x.jsonl", row), format) == (Problem(prompt, answer),)
+
+
+@pytest.mark.parametrize(
+    ("format", "line", "complaint"),
+    [
+        ("jsonl", "{", "not JSON"),
+        ("jsonl", "[1]", "not a JSON object"),
+        ("jsonl", '{"question": "?"}', "no field 'prompt'; there are: 'question'"),
+        ("jsonl", '{"prompt": ""}', "not a text"),
+        ("jsonl", '{"prompt": 3}', "not a text"),
+        ("jsonl", '{"prompt": "?", "answer": [1]}', "neither a text nor a number"),
+        ("gsm8k", '{"question": "?", "answer": "7"}', "####"),
+        ("math", '{"problem": "?", "solution": "\\\\boxed{7"}', "boxed"),
+        ("mbpp", '{"text": "?", "test_list": []}', "test_list"),
+        ("prontoqa", '{"question": "?", "query": "?", "answer": "B"}', "neither 'True'"),
+    ],
+)
+def test_faults_name_file_and_line(format, line, complaint, tmp_path) -> None:
+    good = {
+        "prompt": "?",
+        "question": "?",
+        "answer": "#### 7" if format == "gsm8k" else "True",
+        "query": "?",
+        "problem": "?",
+        "solution": r"\boxed{7}",
+        "text": "?",
+        "test_list": ["assert True"],
+    }
+    path = write(tmp_path / "x.jsonl", good, "", line)
+    with pytest.raises(UserError) as caught:
+        read_problems(path, format)
+    assert f"{path}, line 3: " in str(caught.value)
+    assert complaint in str(caught.value)
+
+
+def test_files_that_hold_nothing(tmp_path) -> None:
+    for path, complaint in (
+        (tmp_path / "none.jsonl", "No such file"),
+        (tmp_path, "cannot be read"),
+        (write(tmp_path / "empty.jsonl", "", " "), "no problems"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            read_problems(path)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="UTF-8"):
+        read_problems(tmp_path / "binary")
+    with pytest.raises(UserError, match="lacks"):
+        read_problems(tmp_path, template="no hole")
+
+
+@pytest.mark.fast
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.data())
+def test_splits_never_overlap_whatever_is_repeated(numbers, data) -> None:
+    problems = [Problem(f"{n}?" + " " * (i % 2), str(i)) for i, n in enumerate(numbers)]
+    distinct = len(set(numbers))
+    sizes = {name: data.draw(st.integers(0, 12)) for name in ("train", "probe", "test")}
+    seed = data.draw(st.integers(0, 99))
+    if sum(sizes.values()) > distinct:
+        with pytest.raises(UserError, match=f"{distinct} distinct"):
+            deal(problems, **sizes, seed=seed)
+        return
+    splits = deal(problems, **sizes, seed=seed)
+    parts = [{p.prompt.strip() for p in getattr(splits, n)} for n in (*sizes, "rest")]
+    assert [len(part) for part in parts[:3]] == list(sizes.values())
+    assert len(set().union(*parts)) == sum(map(len, parts)) == distinct
+
+
+def test_what_is_held_out_is_never_trained_on() -> None:
+    train = [Problem(f"{n}?") for n in range(20)]
+    held_out = [Problem(f"{n}?") for n in range(15, 30)]
+    splits = deal(train, train=15, probe=4, test=4, seed=0, held_out=held_out)
+    assert {p.prompt for p in splits.train} == {f"{n}?" for n in range(15)}
+    assert {p.prompt for p in (*splits.probe, *splits.test)} <= {p.prompt for p in held_out}
+    with pytest.raises(UserError, match="15 distinct problems, fewer than the 16"):
+        deal(train, train=16, probe=1, test=0, seed=0, held_out=held_out)
+
+
+def test_overlapping_splits_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        Splits(train=(Problem("a"),), probe=(Problem("a", "1"),))
+
+
+def test_last_boxed() -> None:
+    assert last_boxed(r"\boxed{1} \boxed{\frac{a}{b}}") == r"\frac{a}{b}"
+    assert last_boxed(r"\fbox{ 3 }") == "3"
+    assert last_boxed("nothing") is None
+
+
+@pytest.mark.skipif(not GSM8K.exists(), reason="GSM8K is not there")
+def test_gsm8k_itself() -> None:
+    problems = read_problems(GSM8K, "gsm8k")
+    assert len(problems) == 1319
+    assert problems[0].prompt.startswith("Janet’s ducks lay 16 eggs per day.")
+    assert problems[0].answer == "18"
