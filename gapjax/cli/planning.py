@@ -5,18 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from gapjax.cli.equations import EQUATIONS, add_equation_arguments
 from gapjax.cli.output import add_common_arguments, output_folder, refuse_existing
-
-_EQUATIONS = (
-    ("solver0", 12.0, "solver uncertainty at round 0, nats"),
-    ("verifier0", 8.0, "verifier uncertainty at round 0, nats"),
-    ("alpha", 1.0, "how strongly the potential moves the solver"),
-    ("beta", 0.4, "how strongly it moves the verifier, less than alpha"),
-    ("k", 0.5, "slope of the potential"),
-    ("b", 0.0, "offset of the potential; the gap tends to b/k"),
-    ("exponent", 1.0, "q of the power potential"),
-    ("gamma_x", 0.2, "strength of external data"),
-)
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
@@ -26,15 +16,13 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         help="allocate external data and rounds",
         description="Spread external data over the rounds so that the solver ends best.",
     )
-    more = (
-        ("decay", 0.0, "gamma-x shrinks by exp(-decay) each round"),
-        ("price", 0.0, "what a round costs, in nats; the run is then as long as it pays"),
+    add_equation_arguments(
+        parser,
+        (
+            ("decay", 0.0, "gamma-x shrinks by exp(-decay) each round"),
+            ("price", 0.0, "what a round costs, in nats; the run is then as long as it pays"),
+        ),
     )
-    for name, default, text in (*_EQUATIONS, *more):
-        flag = f"--{name.replace('_', '-')}"
-        text += f" (default {default})"
-        parser.add_argument(flag, type=float, default=default, metavar="X", help=text)
-    parser.add_argument("--potential", choices=("linear", "power"), default="linear")
     parser.add_argument(
         "--rounds", type=int, default=10, metavar="N", help="longest run considered (default 10)"
     )
@@ -55,7 +43,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     from gapjax.dynamics.runs import RunSettings
 
     options = vars(arguments)
-    equations = {name: options[name] for name, _, _ in _EQUATIONS}
+    equations = {name: options[name] for name, _, _ in EQUATIONS}
     settings = PlanSettings(
         run=RunSettings(**equations, potential=arguments.potential),
         rounds=arguments.rounds,

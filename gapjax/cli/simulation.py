@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 
+from gapjax.cli.equations import add_equation_arguments
 from gapjax.cli.output import add_common_arguments, output_folder, refuse_existing
 
 
@@ -15,23 +16,15 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         help="solve the gap equations",
         description="Simulate a run: dU_s/dt = -alpha f(G), dU_v/dt = -beta f(G), G = U_s - U_v.",
     )
-    for name, default, text in (
-        ("solver0", 12.0, "solver uncertainty at epoch 0, nats"),
-        ("verifier0", 8.0, "verifier uncertainty at epoch 0, nats"),
-        ("alpha", 1.0, "how strongly the potential moves the solver"),
-        ("beta", 0.4, "how strongly it moves the verifier, less than alpha"),
-        ("k", 0.5, "slope of the potential"),
-        ("b", 0.0, "offset of the potential; the gap tends to b/k"),
-        ("exponent", 1.0, "q of the power potential"),
-        ("epochs", 10.0, "length of the run"),
-        ("every", 0.5, "epochs between checkpoints"),
-        ("gamma-x", 0.2, "strength of external data"),
-        ("noise", 0.0, "measurement noise, as a share of solver0"),
-        ("process-noise", 0.0, "Brownian motion, nats per square root of an epoch"),
-    ):
-        text += f" (default {default})"
-        parser.add_argument(f"--{name}", type=float, default=default, metavar="X", help=text)
-    parser.add_argument("--potential", choices=("linear", "power"), default="linear")
+    add_equation_arguments(
+        parser,
+        (
+            ("epochs", 10.0, "length of the run"),
+            ("every", 0.5, "epochs between checkpoints"),
+            ("noise", 0.0, "measurement noise, as a share of solver0"),
+            ("process_noise", 0.0, "Brownian motion, nats per square root of an epoch"),
+        ),
+    )
     parser.add_argument(
         "--external-shares",
         type=_shares,
