@@ -1,12 +1,20 @@
-"""`gapjax convert`: checkpoints from any form that gapjax reads to Hugging Face folders."""
+"""`gapjax convert` and `gapjax sample`: checkpoints to Hugging Face folders; answers of models."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gapjax.cli.output import output_folder, refuse_existing
 from gapjax.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_MODEL_HELP = "a Hugging Face folder, a .gguf file, smollm2, adder, or a hub id (org/name)"
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
@@ -17,11 +25,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         description="Write a model as a Hugging Face folder (safetensors, configuration, "
         "tokenizer), which transformers and gapjax load.",
     )
-    convert.add_argument(
-        "source",
-        metavar="SRC",
-        help="a Hugging Face folder, a .gguf file, smollm2, adder, or a hub id (org/name)",
-    )
+    convert.add_argument("source", metavar="SRC", help=_MODEL_HELP)
     convert.add_argument("destination", metavar="DST", type=Path, help="folder to write")
     convert.add_argument(
         "--dtype",
@@ -34,6 +38,36 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     convert.add_argument("--overwrite", action="store_true", help="replace a non-empty DST")
     convert.add_argument("--quiet", action="store_true", help="no progress, only errors")
     convert.set_defaults(run=_convert)
+
+    sample = commands.add_parser(
+        "sample",
+        help="answers of a language model, with their log-probabilities",
+        description="Sample answers of one prompt. The log-probabilities are those of the model "
+        "itself, whatever the temperature and the cuts.",
+    )
+    sample.add_argument("model", metavar="MODEL", help=_MODEL_HELP)
+    sample.add_argument("--prompt", required=True, metavar="TEXT", help="- reads standard input")
+    sample.add_argument("-n", type=int, default=4, help="answers (default 4)")
+    sample.add_argument(
+        "--max-new-tokens", type=int, default=64, metavar="T", help="of an answer (default 64)"
+    )
+    sample.add_argument(
+        "--temperature", type=float, default=1.0, help="0: the most likely token (default 1)"
+    )
+    sample.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
+    sample.add_argument(
+        "--top-p", type=float, metavar="P", help="draw from the fewest tokens with probability P"
+    )
+    sample.add_argument("--seed", type=int, default=0, help="of all randomness (default 0)")
+    sample.add_argument(
+        "--chat",
+        action=argparse.BooleanOptionalAction,
+        help="the prompt as a user's message (default: if the model has a chat template)",
+    )
+    sample.add_argument(
+        "--json", action="store_true", help="one JSON object a line, an answer each"
+    )
+    sample.set_defaults(run=_sample)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -61,3 +95,55 @@ def _convert(arguments: argparse.Namespace) -> None:
             f"{destination}: {loaded.config.family} model, {written / 1e6:.1f} MB in "
             f"{arguments.dtype}{without}"
         )
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    prompt = sys.stdin.read().rstrip("\n") if arguments.prompt == "-" else arguments.prompt
+    if not prompt:
+        raise UserError("the prompt is empty", where="--prompt")
+
+    import jax
+
+    from gapjax import generation, models
+    from gapjax.models.prompts import stop_tokens
+
+    loaded = models.load(arguments.model)
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        raise UserError("the model has no tokenizer", where=arguments.model)
+    samples = generation.sample(
+        loaded.model,
+        [_encoded(tokenizer, prompt, arguments.chat)],
+        key=jax.random.key(arguments.seed),
+        n=arguments.n,
+        max_new_tokens=arguments.max_new_tokens,
+        stop=stop_tokens(tokenizer, generation_config=loaded.generation_config),
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+    )
+    for i in range(arguments.n):
+        text = tokenizer.decode(samples.text_tokens(0, i), skip_special_tokens=True)
+        tokens, finished = int(samples.lengths[0, i]), bool(samples.finished[0, i])
+        logprob = -float(samples.uncertainties[0, i])
+        if arguments.json:
+            record = {
+                "text": text,
+                "logprob": logprob,
+                "logprob_per_token": logprob / tokens,
+                "tokens": tokens,
+                "finished": finished,
+            }
+            print(json.dumps(record, ensure_ascii=False))
+        else:
+            cut = "" if finished else ", cut off"
+            print(f"[{i + 1}] {logprob:.2f} nats, {logprob / tokens:.3f} a token ({tokens}{cut})")
+            print(f"{text}\n")
+
+
+def _encoded(tokenizer: PreTrainedTokenizerFast, prompt: str, chat: bool | None) -> list[int]:
+    from gapjax.models.prompts import encode_prompt
+
+    if chat and tokenizer.chat_template is None:
+        raise UserError("the model has no chat template", where="--chat")
+    return tokenizer.encode(prompt) if chat is False else encode_prompt(tokenizer, prompt)
