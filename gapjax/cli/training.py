@@ -130,9 +130,8 @@ def _run(recipe: Recipe, name: str, out: Path, *, quiet: bool) -> None:
                     console.print(_line(event))
                 case Selected():
                     console.print(
-                        f"round {event.round}: learns from {event.learned} answers, "
-                        f"{event.metrics['verifier_accuracy']:.0%} of them right "
-                        f"({event.seconds:.0f} s)"
+                        f"round {event.round}: learns from {event.learned} answers"
+                        f"{_accuracy(event.metrics)}  ({event.seconds:.0f} s)"
                     )
                 case Trained():
                     progress.update(
@@ -146,9 +145,23 @@ def _line(event: Measured) -> str:
     m = event.metrics
     return (
         f"epoch {event.epoch:5.2f}: U_s {m['solver_uncertainty']:.3f}  "
-        f"U_v {m['verifier_uncertainty']:.3f}  gap {m['gap']:.3f} nats   "
-        f"solver {m['solver_accuracy']:.1%}  best-of-N {m['verifier_accuracy']:.1%}  "
-        f"cut off {m['solver_cut_off']:.0%}  ({event.seconds:.0f} s)"
+        f"U_v {m['verifier_uncertainty']:.3f}  gap {m['gap']:.3f} nats"
+        f"{_accuracy(m)}   cut off {m['solver_cut_off']:.0%}  ({event.seconds:.0f} s)"
+    )
+
+
+def _accuracy(metrics: dict[str, float]) -> str:
+    """Nothing where no answers are known; failures of the grading wherever there are any."""
+    if "solver_accuracy" not in metrics:
+        return ""
+    failed = "".join(
+        f", {metrics[name]:.1%} {what}"
+        for name, what in (("grading_timeouts", "timed out"), ("grading_errors", "not gradable"))
+        if metrics[name]
+    )
+    return (
+        f"   right: solver {metrics['solver_accuracy']:.1%}, "
+        f"best-of-N {metrics['verifier_accuracy']:.1%}{failed}"
     )
 
 

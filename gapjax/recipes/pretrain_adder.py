@@ -21,8 +21,8 @@ from gapjax.models import DecoderConfig, LoadedModel, Transformer, save
 from gapjax.models.prompts import encode_prompt, stop_tokens
 from gapjax.selfimprove.candidates import make_candidates
 from gapjax.selfimprove.measure import summarise
+from gapjax.selfimprove.problems import make_splits
 from gapjax.selfimprove.recipe import Recipe, TrainConfig, read_recipe
-from gapjax.selfimprove.rounds import make_splits
 from gapjax.selfimprove.sft import Dataset, Trainer
 
 _EPOCHS = 8
@@ -63,7 +63,9 @@ def pretrain(recipe: Recipe) -> LoadedModel:
     problems = make_splits(recipe).rest
     dataset = Dataset(
         prompts=[encode_prompt(tokenizer, problem.prompt) for problem in problems],
-        answers=[tokenizer.encode(problem.answer) + stop_tokens(tokenizer) for problem in problems],
+        answers=[
+            tokenizer.encode(str(problem.answer)) + stop_tokens(tokenizer) for problem in problems
+        ],
         answer_width=8,
     )
     trainer = Trainer(new_model(len(tokenizer)), _TRAIN)

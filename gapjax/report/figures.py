@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gapjax.posterior.plots import COLOURS
@@ -17,12 +17,26 @@ def progress_figure(trajectory: pd.DataFrame, *, title: str) -> Figure:
     Left: when the solver's accuracy rises while pass@N falls, the run concentrates
     probability on answers that the model already gave (sharpening) rather than learning
     new ones. Right: the same in the answers' entropy, the lengths and the share cut off.
+    Without known answers there is only the right one.
     """
-    figure = Figure(figsize=(8.6, 3.9), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    epochs = trajectory["epoch"]
     passes = [str(name) for name in trajectory.columns if str(name).startswith("pass_at_")]
-    n = max(int(name.removeprefix("pass_at_")) for name in passes)
+    figure = Figure(figsize=(8.6 if passes else 4.6, 3.9), layout="constrained")
+    all_axes = figure.subplots(1, 2 if passes else 1, squeeze=False)[0]
+    if passes:
+        n = max(int(name.removeprefix("pass_at_")) for name in passes)
+        _draw_accuracies(all_axes[0], trajectory, n)
+        title = f"{title}: {_verdict(trajectory, n)}"
+    _draw_answers(all_axes[-1], trajectory)
+    for axes in all_axes:
+        axes.set_xlabel("epoch")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="0.93")
+    figure.suptitle(title, x=0.02, ha="left", fontsize=10)
+    return figure
+
+
+def _draw_accuracies(left: Axes, trajectory: pd.DataFrame, n: int) -> None:
+    epochs = trajectory["epoch"]
     for column, label, colour in (
         (f"pass_at_{n}", f"pass@{n}: any of {n} right", _PASS),
         ("verifier_accuracy", f"verifier: best of {n}", COLOURS["verifier"]),
@@ -38,13 +52,16 @@ def progress_figure(trajectory: pd.DataFrame, *, title: str) -> Figure:
         color="0.25",
     )
 
+
+def _draw_answers(right: Axes, trajectory: pd.DataFrame) -> None:
+    epochs, entropy = trajectory["epoch"], trajectory["answer_entropy"]
     right.plot(
         epochs,
-        trajectory["answer_entropy"] / np.log(n),
+        entropy / max(entropy.iloc[0], 1e-9),
         "o-",
         color=_PASS,
         markersize=4,
-        label=f"entropy of {n} answers / log {n}",
+        label=f"entropy of the answers / {entropy.iloc[0]:.3g} nats",
     )
     lengths = trajectory["solver_tokens"]
     right.plot(
@@ -66,12 +83,6 @@ def progress_figure(trajectory: pd.DataFrame, *, title: str) -> Figure:
     right.set_ylim(bottom=0)
     right.set_ylabel("relative to the scale in the legend")
     right.legend(frameon=False, fontsize=8.5)
-    for axes in (left, right):
-        axes.set_xlabel("epoch")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="0.93")
-    figure.suptitle(f"{title}: {_verdict(trajectory, n)}", x=0.02, ha="left", fontsize=10)
-    return figure
 
 
 def _verdict(trajectory: pd.DataFrame, n: int) -> str:

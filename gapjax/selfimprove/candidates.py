@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from gapjax.errors import UserError
 from gapjax.generation import Samples, sample
 from gapjax.models import LoadedModel
 from gapjax.models.prompts import encode_prompt, stop_tokens
+from gapjax.selfimprove.problems import grading_of, make_verifier
 from gapjax.selfimprove.recipe import Recipe
 from gapjax.selfimprove.select import Selection, best_of_n
 from gapjax.tasks import Problem
-from gapjax.verifiers import Likelihood, TrueFalse, Verifier, grade
+from gapjax.verifiers import decoded, grade_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +28,21 @@ class Candidates:
     prompts: tuple[list[int], ...]  # token ids
     samples: Samples
     texts: tuple[tuple[str, ...], ...]
-    correct: Bool[np.ndarray, "P N"]  # ground truth: for measurement, never for selection
+    # Ground truth, for measurement and never for selection: "correct", "incorrect", "timeout",
+    # "error", or "" for a problem without a known answer.
+    grades: Shaped[np.ndarray, "P N"]
     scores: Float[np.ndarray, "P N"]  # the verifier's
     selection: Selection
+
+    @property
+    def correct(self) -> Bool[np.ndarray, "P N"]:
+        """Whether a candidate was found to be right."""
+        return self.grades == "correct"
+
+    @property
+    def graded(self) -> Bool[np.ndarray, " P"]:
+        """Whether a problem has a known answer."""
+        return self.grades[:, 0] != ""
 
     def chosen(self, values: np.ndarray) -> np.ndarray:
         """`values[p, n]` of the selected candidates."""
@@ -51,7 +64,7 @@ class Candidates:
                 "length": int(self.samples.lengths[p, n]),
                 "finished": bool(self.samples.finished[p, n]),
                 "score": round(float(self.scores[p, n]), 6),
-                "correct": bool(self.correct[p, n]),
+                "grade": str(self.grades[p, n]) or None,
             }
             for n, text in enumerate(self.texts[p])
         ]
@@ -88,27 +101,35 @@ def make_candidates(
         temperature=config.temperature,
         sequences_at_once=config.sequences_at_once,
     )
-    texts = tuple(
-        tuple(
-            tokenizer.decode(samples.text_tokens(p, n), skip_special_tokens=True)
-            for n in range(config.n)
-        )
-        for p in range(len(problems))
-    )
-    correct = np.asarray(
-        [
-            [grade(text, problem.answer) == "correct" for text in row]
-            for row, problem in zip(texts, problems, strict=True)
-        ]
-    )
-    scores = _verifier(recipe)(loaded, problems, samples)
+    texts = decoded(loaded, samples)
+    grades = _grades(texts, problems, recipe)
+    scores = make_verifier(recipe)(loaded, problems, samples)
     selection = best_of_n(
         scores, samples.uncertainties, samples.lengths, threshold=recipe.verifier.threshold
     )
-    return Candidates(tuple(problems), prompts, samples, texts, correct, scores, selection)
+    return Candidates(tuple(problems), prompts, samples, texts, grades, scores, selection)
 
 
-def _verifier(recipe: Recipe) -> Verifier:
-    if recipe.verifier.method == "likelihood":
-        return Likelihood()
-    return TrueFalse(sequences_at_once=recipe.sampling.sequences_at_once)
+def _grades(
+    texts: Sequence[Sequence[str]], problems: Sequence[Problem], recipe: Recipe
+) -> Shaped[np.ndarray, "P N"]:
+    grades = np.full((len(problems), len(texts[0])), "", dtype="<U9")
+    method = grading_of(recipe)
+    if method is None:
+        return grades
+    # Equal answers to one problem are graded once: after some training most of them are equal.
+    places: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for p, problem in enumerate(problems):
+        for n, text in enumerate(texts[p]):
+            if problem.answer is not None:
+                places.setdefault((text, problem.answer), []).append((p, n))
+    outcomes = grade_all(
+        [text for text, _ in places],
+        [answer for _, answer in places],
+        method,
+        run_code=recipe.task.run_code,
+    )
+    for same, outcome in zip(places.values(), outcomes, strict=True):
+        for place in same:
+            grades[place] = outcome
+    return grades

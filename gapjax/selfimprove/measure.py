@@ -7,8 +7,10 @@ from collections import Counter
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import gammaln
+from scipy.stats import rankdata
 
 from gapjax.selfimprove.candidates import Candidates
+from gapjax.selfimprove.select import best_of_n
 
 
 def summarise(candidates: Candidates) -> dict[str, float]:
@@ -23,7 +25,6 @@ def summarise(candidates: Candidates) -> dict[str, float]:
     samples, chosen = candidates.samples, candidates.chosen
     total, lengths = samples.uncertainties, samples.lengths
     solver, verifier = total.mean(axis=1), chosen(total)
-    n = total.shape[1]
     metrics = {
         "solver_uncertainty": solver.mean(),
         "verifier_uncertainty": verifier.mean(),
@@ -35,16 +36,60 @@ def summarise(candidates: Candidates) -> dict[str, float]:
         "verifier_uncertainty_per_token": chosen(total / lengths).mean(),
         "solver_tokens": lengths.mean(),
         "verifier_tokens": chosen(lengths).mean(),
-        "solver_accuracy": candidates.correct.mean(),
-        "verifier_accuracy": chosen(candidates.correct).mean(),
         "solver_cut_off": (~samples.finished).mean(),
         "verifier_cut_off": chosen(~samples.finished).mean(),
         "fallback": candidates.selection.fell_back.mean(),
         "answer_entropy": answer_entropy(candidates.texts),
     }
-    for k in _powers_of_two(n):
-        metrics[f"pass_at_{k}"] = pass_at_k(candidates.correct, k)
+    metrics |= {
+        "solver_score": candidates.scores.mean(),
+        "verifier_score": chosen(candidates.scores).mean(),
+    }
+    if candidates.graded.any():
+        metrics |= _against_the_truth(candidates)
     return {name: float(value) for name, value in metrics.items()}
+
+
+def _against_the_truth(candidates: Candidates) -> dict[str, float]:
+    """Accuracies and the verifier's quality, over the problems with a known answer.
+
+    An answer whose grading failed is not right; how many there were stands beside. Selection
+    by the truth (`oracle`) is the best that any verifier could do with these samples; choosing
+    at random is the solver.
+    """
+    known = candidates.graded
+    correct, scores = candidates.correct[known], candidates.scores[known]
+    samples, grades = candidates.samples, candidates.grades[known]
+    oracle = best_of_n(
+        correct.astype(float),
+        samples.uncertainties[known],
+        samples.lengths[known],
+        threshold=0.5,
+    )
+    row = np.arange(len(correct))
+    metrics = {
+        "solver_accuracy": correct.mean(),
+        "verifier_accuracy": candidates.chosen(candidates.correct)[known].mean(),
+        "solver_accuracy_sem": _sem(correct.mean(axis=1)),
+        "verifier_accuracy_sem": _sem(candidates.chosen(candidates.correct)[known]),
+        "oracle_uncertainty": samples.uncertainties[known][row, oracle.index].mean(),
+        "verifier_brier": ((scores - correct) ** 2).mean(),
+        "grading_timeouts": (grades == "timeout").mean(),
+        "grading_errors": (grades == "error").mean(),
+    }
+    if 0 < correct.mean() < 1:
+        metrics["verifier_auc"] = auc(scores.ravel(), correct.ravel())
+    for k in _powers_of_two(correct.shape[1]):
+        metrics[f"pass_at_{k}"] = pass_at_k(correct, k)
+    return metrics
+
+
+def auc(scores: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"]) -> float:
+    """Probability that a right answer scores higher than a wrong one; ties count half."""
+    ranks = rankdata(scores)
+    right = int(correct.sum())
+    wins = ranks[correct].sum() - right * (right + 1) / 2
+    return float(wins / (right * (len(correct) - right)))
 
 
 def pass_at_k(correct: Bool[np.ndarray, "P N"], k: int) -> float:
@@ -77,7 +122,7 @@ def answer_entropy(texts: tuple[tuple[str, ...], ...]) -> float:
 
 
 def _sem(values: Float[np.ndarray, " P"]) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def _powers_of_two(n: int) -> list[int]:

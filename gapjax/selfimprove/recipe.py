@@ -20,9 +20,17 @@ _STRICT = ConfigDict(extra="forbid")
 class TaskConfig:
     """What to solve, and how many problems of it."""
 
-    name: Literal["arithmetic"] = "arithmetic"
-    digits: int = Field(default=1, ge=1, le=3)  # of either number
-    template: str = "What is {a} + {b}?"  # the prompt
+    # Generated additions, or a JSONL file in one of the formats of `gapjax.tasks.jsonl`.
+    name: Literal["arithmetic", "jsonl", "gsm8k", "math", "mbpp", "prontoqa"] = "arithmetic"
+    digits: int = Field(default=1, ge=1, le=3)  # of either number, for arithmetic
+    template: str | None = None  # the prompt, with {a} and {b}, or {prompt} for a file's
+    file: str | None = None  # the problems, relative to the working directory
+    held_out_file: str | None = None  # where to take probe and test problems from instead
+    prompt_field: str = "prompt"  # names of the fields, for jsonl
+    answer_field: str = "answer"
+    # How answers are graded; each format has its own default. Without answers: none.
+    grading: Literal["numeric", "exact", "math", "python", "none"] | None = None
+    run_code: bool = False  # python grading runs what the model wrote: limited, no sandbox
     train: int = Field(default=40, ge=1)  # problems to sample answers for and learn from
     probe: int = Field(default=40, ge=2)  # held-out problems to measure on
     seed: int = Field(default=0, ge=0)  # of the split, so that runs with other seeds share it
@@ -43,7 +51,12 @@ class SamplingConfig:
 class VerifierConfig:
     """How candidates are scored, and which pass."""
 
-    method: Literal["likelihood", "true_false"] = "likelihood"
+    method: Literal["likelihood", "true_false", "quality", "self_consistency", "external"] = (
+        "likelihood"
+    )
+    question: str | None = None  # put to the model, with {prompt} and {answer}; has a default
+    temperature: float = Field(default=1.0, gt=0)  # of the model's verdict
+    file: str | None = None  # an external model's answers or scores, JSONL
     threshold: float = Field(default=0.5, ge=0, le=1)  # σ: candidates with score ≥ σ pass
     # When nothing passes: choose among all candidates, or leave the problem out of training
     # (measurement always falls back, so that every problem counts).

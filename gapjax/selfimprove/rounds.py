@@ -19,9 +19,9 @@ from gapjax.models import LoadedModel
 from gapjax.models.lora import attach, merge
 from gapjax.selfimprove.candidates import Candidates, make_candidates
 from gapjax.selfimprove.measure import summarise
+from gapjax.selfimprove.problems import make_splits
 from gapjax.selfimprove.recipe import Recipe
 from gapjax.selfimprove.sft import Dataset, Trainer, TrainState
-from gapjax.tasks import Splits, arithmetic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,18 +58,6 @@ class Trained:
 
 
 Event = Measured | Selected | Trained
-
-
-def make_splits(recipe: Recipe) -> Splits:
-    """The problems of a recipe. **Raises:** `UserError` if there are not that many."""
-    task = recipe.task
-    return arithmetic(
-        digits=task.digits,
-        train=task.train,
-        probe=task.probe,
-        seed=task.seed,
-        template=task.template,
-    )
 
 
 def self_improve(loaded: LoadedModel, recipe: Recipe) -> Iterator[Event]:

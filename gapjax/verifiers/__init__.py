@@ -1,7 +1,20 @@
-"""Verifiers: the model's own judgement, and the ground truth to measure it against."""
+"""Verifiers: the model's own judgement, another's, and the ground truth to measure against."""
 
-from gapjax.verifiers.base import Verifier
+from gapjax.verifiers.base import Verifier, decoded
+from gapjax.verifiers.consistency import SelfConsistency
+from gapjax.verifiers.external import External
 from gapjax.verifiers.grading import Grade, grade, grade_all
-from gapjax.verifiers.self_score import Likelihood, TrueFalse
+from gapjax.verifiers.self_score import Likelihood, Quality, TrueFalse
 
-__all__ = ["Grade", "Likelihood", "TrueFalse", "Verifier", "grade", "grade_all"]
+__all__ = [
+    "External",
+    "Grade",
+    "Likelihood",
+    "Quality",
+    "SelfConsistency",
+    "TrueFalse",
+    "Verifier",
+    "decoded",
+    "grade",
+    "grade_all",
+]

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float
 
+from gapjax.errors import UserError
 from gapjax.generation import Samples
 from gapjax.models import LoadedModel
 from gapjax.tasks import Problem
@@ -21,3 +22,20 @@ class Verifier(Protocol):
     ) -> Float[np.ndarray, "P N"]:
         """Scores in [0, 1], one for each of the N candidates of each of the P problems."""
         ...
+
+
+def decoded(loaded: LoadedModel, samples: Samples) -> tuple[tuple[str, ...], ...]:
+    """The texts of N answers of each of P prompts, without special tokens.
+
+    **Raises:** `UserError` if the model has no tokenizer.
+    """
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        raise UserError("the model has no tokenizer")
+    prompts, n = samples.lengths.shape
+    return tuple(
+        tuple(
+            tokenizer.decode(samples.text_tokens(p, i), skip_special_tokens=True) for i in range(n)
+        )
+        for p in range(prompts)
+    )

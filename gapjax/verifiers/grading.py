@@ -70,11 +70,7 @@ def grade_all(
                     hint="allow it with run_code; it is no sandbox",
                 )
             with ThreadPoolExecutor(_PROCESSES) as threads:
-                return list(
-                    threads.map(
-                        lambda p: run_tests(extract_code(p[0]), p[1], timeout=_SECONDS), pairs
-                    )
-                )
+                return list(threads.map(_unit_tests, responses, answers))
     raise UserError(f"unknown grading method {method!r}", hint="numeric, exact, math or python")
 
 
@@ -84,6 +80,10 @@ def _numeric(response: str, answer: str) -> Grade:
         return "error"
     found = final_number(response)
     return "correct" if found is not None and found.agrees_with(reference) else "incorrect"
+
+
+def _unit_tests(response: str, tests: str) -> Grade:
+    return run_tests(extract_code(response), tests, timeout=_SECONDS)
 
 
 def _outcome(reply: dict[str, bool] | TimedOut | Crashed) -> Grade:

@@ -35,11 +35,12 @@ def main(timeout: float) -> None:
         # Should the parent die meanwhile, the kernel ends a comparison that goes on for ever.
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds = math.ceil(used.ru_utime + used.ru_stime + timeout) + 5
-        resource.setrlimit(
-            resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1])
-        )
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
         try:
-            reply = {"correct": correct(request["response"], request["answer"])}
+            reply: dict[str, bool | str] = {
+                "correct": correct(request["response"], request["answer"])
+            }
         except Exception as error:  # whatever it is, it is this answer's outcome
             reply = {"error": f"{type(error).__name__}: {error}"[:500]}
         print(json.dumps(reply), flush=True)

@@ -1,4 +1,4 @@
-"""Sets limits on itself, then runs a program from its input; see `gapjax.verifiers.python_tests`."""
+"""Limits itself, then runs the program on its input; see `gapjax.verifiers.python_tests`."""
 
 import contextlib
 import ctypes

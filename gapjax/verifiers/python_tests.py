@@ -26,7 +26,7 @@ _STARTING = 10.0  # seconds for the interpreter itself on a busy machine
 
 
 def extract_code(response: str) -> str:
-    """The code of an answer: its last fenced block, else between `[BEGIN]` and `[DONE]`, else all."""
+    """The last fenced block of an answer, else what `[BEGIN]` and `[DONE]` enclose, else all."""
     for pattern in (_FENCED, _MBPP):
         if blocks := pattern.findall(response):
             return blocks[-1]

@@ -1,4 +1,4 @@
-"""The model as its own verifier."""
+"""The model as its own verifier: asked about its answers, or not asked at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import expit
+from scipy.special import softmax
 
 from gapjax.errors import UserError
 from gapjax.generation import Samples, score_choices
@@ -31,44 +31,91 @@ class Likelihood:
 class TrueFalse:
     """TF: the score is P(True), normalised over the tokens of "True" and "False".
 
-    Source: arXiv:2507.00075, section on verification methods. The candidate is quoted
-    as its sampled tokens, between the two halves of the question.
+    - `question`: with `{prompt}` and `{answer}`. The candidate is quoted as its sampled tokens.
+    - `temperature`: divides the logits of the verdict.
+
+    Source: arXiv:2507.00075, section on verification methods.
     """
 
-    before: str = "Question: {prompt}\nProposed answer: "
-    after: str = "\nIs the proposed answer true or false? Reply with one word: True or False."
+    question: str = (
+        "Question: {prompt}\nProposed answer: {answer}\n"
+        "Is the proposed answer true or false? Reply with one word: True or False."
+    )
+    temperature: float = 1.0
     sequences_at_once: int = 256
 
     def __call__(
         self, loaded: LoadedModel, problems: Sequence[Problem], samples: Samples
     ) -> Float[np.ndarray, "P N"]:
-        tokenizer = loaded.tokenizer
-        if tokenizer is None:
-            raise UserError("the true/false verifier needs a tokenizer", where="verifier")
-        true, false = (
-            tokenizer.encode(word, add_special_tokens=False)[0] for word in ("True", "False")
+        verdict = _verdict(self, ("True", "False"), loaded, problems, samples)
+        return verdict[..., 0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Quality:
+    """QE: the model grades the answer; the score is the expected grade, scaled to [0, 1].
+
+    The expectation is over the probabilities of the grades' tokens, normalised among
+    them, so one question gives a graded score without sampling a verdict.
+
+    - `grades`: from worst to best, evenly spaced; they must differ in their first token.
+    - `question`, `temperature`: as for `TrueFalse`.
+
+    Source: arXiv:2507.00075, section on verification methods.
+    """
+
+    question: str = (
+        "Question: {prompt}\nProposed answer: {answer}\n"
+        "Grade the proposed answer from 0 (wrong) to 9 (right). Reply with one digit."
+    )
+    grades: tuple[str, ...] = tuple("0123456789")
+    temperature: float = 1.0
+    sequences_at_once: int = 256
+
+    def __call__(
+        self, loaded: LoadedModel, problems: Sequence[Problem], samples: Samples
+    ) -> Float[np.ndarray, "P N"]:
+        verdict = _verdict(self, self.grades, loaded, problems, samples)
+        return verdict @ np.linspace(0.0, 1.0, len(self.grades))
+
+
+def _verdict(
+    verifier: TrueFalse | Quality,
+    words: Sequence[str],
+    loaded: LoadedModel,
+    problems: Sequence[Problem],
+    samples: Samples,
+) -> Float[np.ndarray, "P N words"]:
+    """Probabilities of the verdicts, normalised among them, for every candidate.
+
+    **Raises:** `UserError` if the tokenizer cannot tell the verdicts apart, or the
+    question lacks a hole.
+    """
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        raise UserError("a verifier that asks needs a tokenizer", where="verifier")
+    tokens = [tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
+    if len(set(tokens)) < len(words):
+        raise UserError(
+            f"the tokenizer cannot tell {' from '.join(words)} by their first token",
+            where="verifier",
+            hint="use the likelihood verifier",
         )
-        if true == false:
-            raise UserError(
-                "the tokenizer cannot tell True from False by their first token",
-                where="verifier",
-                hint="use the likelihood verifier",
-            )
-        prefixes, suffixes = [], []
-        for p, problem in enumerate(problems):
-            before, after = encode_around(
-                tokenizer, self.before.replace("{prompt}", problem.prompt), self.after
-            )
-            prefixes.append(before)
-            suffixes.append(
-                [samples.text_tokens(p, n) + after for n in range(samples.lengths.shape[1])]
-            )
-        logits = score_choices(
-            loaded.model,
-            prefixes,
-            suffixes,
-            [true, false],
-            sequences_at_once=self.sequences_at_once,
+    if "{prompt}" not in verifier.question or verifier.question.count("{answer}") != 1:
+        raise UserError("lacks {prompt} or exactly one {answer}", where="verifier.question")
+    before_answer, after_answer = verifier.question.split("{answer}")
+    prefixes, suffixes = [], []
+    for p, problem in enumerate(problems):
+        before, after = encode_around(
+            tokenizer,
+            before_answer.replace("{prompt}", problem.prompt),
+            after_answer.replace("{prompt}", problem.prompt),
         )
-        margin = np.asarray(logits[..., 0] - logits[..., 1], np.float64)
-        return np.asarray(expit(margin))
+        prefixes.append(before)
+        suffixes.append(
+            [samples.text_tokens(p, n) + after for n in range(samples.lengths.shape[1])]
+        )
+    logits = score_choices(
+        loaded.model, prefixes, suffixes, tokens, sequences_at_once=verifier.sequences_at_once
+    )
+    return softmax(np.asarray(logits, np.float64) / verifier.temperature, axis=-1)

@@ -51,7 +51,7 @@ def test_the_files_of_the_contract(run) -> None:
     rounds = read_jsonl(run / "samples" / "round-000.jsonl")
     assert len(rounds) == 32
     assert len(rounds[0]["candidates"]) == 4
-    assert {"text", "tokens", "logprob", "length", "score", "correct"} <= set(
+    assert {"text", "tokens", "logprob", "length", "score", "grade"} <= set(
         rounds[0]["candidates"][0]
     )
     summary = json.loads((run / "posterior" / "summary.json").read_text())

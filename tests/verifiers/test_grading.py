@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -169,15 +171,20 @@ TESTS = "assert add(1, 2) == 3\nassert add(0, 0) == 0"
         ("import sys; sys.exit(0)", "incorrect"),
         ("import os; os._exit(0)", "incorrect"),
         ("def add(a, b): return len(bytearray(1 << 33)) and a + b", "incorrect"),
-        (
-            "import socket\ndef add(a, b):\n"
-            "    socket.create_connection(('192.0.2.1', 80), timeout=1)\n    return a + b",
-            "incorrect",
-        ),
     ],
 )
 def test_unit_tests(code: str, expected: str) -> None:
     assert grade(code, TESTS, "python", run_code=True) == expected
+
+
+def test_the_network_is_out_of_reach() -> None:
+    if subprocess.run(["unshare", "--user", "--net", "true"], check=False).returncode:
+        pytest.skip("the kernel forbids user namespaces")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        code = f"import socket\nsocket.create_connection(('127.0.0.1', {port}), timeout=5)"
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        assert grade(code, "pass", "python", run_code=True) == "incorrect"
 
 
 def test_an_endless_loop_times_out(monkeypatch) -> None:
