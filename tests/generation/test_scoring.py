@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from gapjax.generation import score, score_choices, scoring
+from gapjax.models import Transformer
+from tests.models.tiny import config
 
 PROMPTS = [[3, 4, 12, 5, 13], [6, 12, 7, 8, 9, 13]]
 ANSWERS = [[[3, 4, 1], [5, 1]], [[9, 9, 9, 1], [2]]]
@@ -58,3 +65,53 @@ def test_slices_of_the_vocabulary_change_nothing(monkeypatch) -> None:
         got = scoring.token_logprobs(hidden, table, targets)
         np.testing.assert_allclose(got, expected, atol=1e-5)
         np.testing.assert_allclose(jax.grad(total)(hidden), expected_gradient, atol=1e-5)
+
+
+@pytest.mark.parametrize("differentiated", [False, True])
+def test_no_array_holds_the_vocabulary_at_every_position(monkeypatch, differentiated) -> None:
+    vocabulary, rows = 1009, 8
+    monkeypatch.setattr(scoring, "_LOGITS_AT_ONCE", rows * vocabulary)
+    model = Transformer(
+        dataclasses.replace(config("llama, tied"), vocab_size=vocabulary), rngs=nnx.Rngs(0)
+    )
+    graph, state = nnx.split(model)
+    prompts, answers = np.ones((2, 16), np.int32), np.ones((2, 6, 24), np.int32)
+
+    def logprobs(state):
+        arrays = prompts, prompts > 0, answers, answers > 0
+        return scoring.answer_logprobs(nnx.merge(graph, state), *arrays)
+
+    def choices(state):
+        arrays = prompts, prompts > 0, answers, answers > 0, np.array([3, 4])
+        return scoring.choice_logits(nnx.merge(graph, state), *arrays)
+
+    if differentiated:
+        # With respect to what is trained: the gradient of the table has its shape, no more.
+        programs = {rows: jax.grad(lambda state: logprobs(state).sum())}
+    else:
+        programs = {rows: logprobs, 0: choices}
+    for at_most, program in programs.items():
+        text = jax.jit(program).lower(state).compile().as_text()
+        shapes = {tuple(map(int, found.split(","))) for found in re.findall(r"\[([\d,]+)\]", text)}
+        holding = {shape for shape in shapes if vocabulary in shape}
+        assert holding  # the table, at least
+        table = vocabulary * model.config.hidden_size
+        for shape in holding:
+            assert np.prod(shape) in (table, vocabulary) or np.prod(shape) <= at_most * vocabulary
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("_answer_logprobs", lambda *arguments: score(*arguments)),
+        ("_choice_logits", lambda *arguments: score_choices(*arguments, [4, 9])),
+    ],
+)
+def test_a_run_compiles_once_for_each_bucket_of_lengths(adder, monkeypatch, name, call) -> None:
+    traced = chex.assert_max_traces(getattr(scoring, name).__wrapped__, n=4)
+    chex.clear_trace_counter()
+    monkeypatch.setattr(scoring, name, jax.jit(traced, static_argnums=0))
+    for length in range(1, 17):  # prompts and answers of 8 or 16 tokens
+        for answer in (3, 12):
+            call(adder.model, [[3] * length, [4]], [[[5] * answer, [6]], [[7], [8]]])
