@@ -40,7 +40,11 @@ def test_cases_hold_out_what_lies_beyond_the_origin():
 
 
 def test_the_law_of_the_curves_wins(tmp_path, capsys):
-    trajectories.write(exponential_curve(rate=0.2).assign(run="a"), tmp_path / "t.csv")
+    frame = pd.concat(
+        exponential_curve(rate=rate, seed=i).assign(run=f"rate {rate}")
+        for i, rate in enumerate([0.2, 0.3])
+    )
+    trajectories.write(frame, tmp_path / "t.csv")
     out = tmp_path / "out"
     command = ["compare", str(tmp_path / "t.csv"), "--laws", "exponential,persistence"]
     assert main([*command, "--out", str(out)]) == 0
