@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
-import shutil
-from collections.abc import Callable, Sequence
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gapjax.cli.output import add_common_arguments, refuse_existing
 from gapjax.errors import UserError
@@ -42,7 +45,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     )
     demo.set_defaults(recipe="adder", print_recipe=False)
     for parser in (train, demo):
-        add_common_arguments(parser)
+        add_common_arguments(parser, resume=True)
         parser.set_defaults(run=_train, takes_overrides=True, seed=None)
         # Printing a recipe needs no folder.
         next(a for a in parser._actions if a.dest == "out").required = parser is demo
@@ -67,8 +70,38 @@ def _train(arguments: argparse.Namespace) -> None:
         return
     if arguments.out is None:
         raise UserError("--out DIR is required", hint="see `gapjax train --help`")
-    refuse_existing(arguments.out, overwrite=arguments.overwrite)
-    _run(recipe, path.stem, arguments.out, quiet=arguments.quiet)
+    out = arguments.out
+    # Nothing there yet is a run that was killed early: jobs may always pass --resume.
+    resume = arguments.resume and out.is_dir() and any(out.iterdir())
+    if not resume:
+        refuse_existing(out, overwrite=arguments.overwrite)
+    try:
+        with _termination_unwinds():
+            _run(recipe, path.stem, out, resume=resume, quiet=arguments.quiet)
+    except OSError as error:
+        where = error.filename or out
+        raise UserError(
+            f"cannot be written ({error.strerror or error})",
+            where=where,
+            hint="--resume goes on from the last finished phase",
+        ) from error
+
+
+@contextlib.contextmanager
+def _termination_unwinds() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does, closing files and ending worker processes."""
+
+    def end(number: int, _: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _overrides(extra: Sequence[str]) -> dict[str, str]:
@@ -87,7 +120,7 @@ def _overrides(extra: Sequence[str]) -> dict[str, str]:
     return overrides
 
 
-def _run(recipe: Recipe, name: str, out: Path, *, quiet: bool) -> None:
+def _run(recipe: Recipe, name: str, out: Path, *, resume: bool, quiet: bool) -> None:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -102,14 +135,24 @@ def _run(recipe: Recipe, name: str, out: Path, *, quiet: bool) -> None:
     from gapjax.selfimprove.run_folder import RunFolder
 
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)
-    console.print(f"loading {recipe.model} and measuring it before training ...")
-    events = self_improve(models.load(recipe.model, dtype=recipe.dtype), recipe)
-    # Whatever is wrong with the recipe shows here, before an old run is replaced.
-    first = next(events)
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    folder = RunFolder(out, recipe, name=name)
+
+    def warn(text: str) -> None:
+        print(f"gapjax: warning: {text}", file=sys.stderr)
+
+    if resume:
+        folder = RunFolder.open(out, recipe, warn=warn)
+        loaded = models.load(recipe.model, dtype=recipe.dtype)
+        events = self_improve(
+            loaded, recipe, lambda initial: folder.start(loaded, initial, warn=warn)
+        )
+        first = next(events)
+        console.print(f"resuming the run in {out}")
+    else:
+        console.print(f"loading {recipe.model} and measuring it before training ...")
+        events = self_improve(models.load(recipe.model, dtype=recipe.dtype), recipe)
+        # Whatever is wrong with the recipe shows here, before an old run is replaced.
+        first = next(events)
+        folder = RunFolder.create(out, recipe, name=name)
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -126,7 +169,6 @@ def _run(recipe: Recipe, name: str, out: Path, *, quiet: bool) -> None:
             folder.write(event)
             match event:
                 case Measured():
-                    last = event
                     console.print(_line(event))
                 case Selected():
                     console.print(
@@ -137,7 +179,6 @@ def _run(recipe: Recipe, name: str, out: Path, *, quiet: bool) -> None:
                     progress.update(
                         task, completed=event.epoch, description=f"loss {event.loss:.3f}"
                     )
-    folder.export(last.model)
     _conclude(folder, recipe, out, name, console.print)
 
 
@@ -175,7 +216,7 @@ def _conclude(
 
     trajectory = folder.trajectory
     plots = out / "plots"
-    plots.mkdir()
+    plots.mkdir(exist_ok=True)
     progress_figure(trajectory, title=name).savefig(plots / "progress.png", dpi=150)
     if len(trajectory) < MIN_CHECKPOINTS:
         say(f"no posterior: {len(trajectory)} checkpoints, {MIN_CHECKPOINTS} are needed")

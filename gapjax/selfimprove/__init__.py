@@ -1,12 +1,23 @@
 """The self-improvement loop."""
 
 from gapjax.selfimprove.recipe import Recipe, parse_recipe, read_recipe
-from gapjax.selfimprove.rounds import Measured, Selected, Trained, self_improve
+from gapjax.selfimprove.rounds import (
+    Finished,
+    Measured,
+    Selected,
+    Snapshot,
+    Start,
+    Trained,
+    self_improve,
+)
 
 __all__ = [
+    "Finished",
     "Measured",
     "Recipe",
     "Selected",
+    "Snapshot",
+    "Start",
     "Trained",
     "parse_recipe",
     "read_recipe",

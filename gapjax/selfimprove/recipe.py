@@ -84,6 +84,7 @@ class TrainConfig:
     warmup_steps: int = Field(default=5, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
+    keep_checkpoints: int = Field(default=2, ge=1)  # the newest; one is made at each measurement
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -149,6 +150,24 @@ def parse_recipe(raw: Mapping[str, Any], *, where: object = None) -> Recipe:
 def recipe_to_yaml(recipe: Recipe) -> str:
     """The resolved recipe, every field written out; `read_recipe` reads it back."""
     return yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False, allow_unicode=True)
+
+
+def recipe_differences(old: Recipe, new: Recipe) -> list[str]:
+    """The fields in which two recipes differ, as `name: old -> new`."""
+    before, after = _flat(dataclasses.asdict(old)), _flat(dataclasses.asdict(new))
+    return [
+        f"{name}: {before[name]!r} -> {after[name]!r}"
+        for name in before
+        if before[name] != after[name]
+    ]
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        deeper = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{name}.") if deeper else {prefix + name: value}
+    return flat
 
 
 def _override(raw: dict[str, Any], name: str, value: str) -> None:

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Key
 
 from gapjax.errors import UserError
 from gapjax.generation.batching import bucketed
 from gapjax.models import LoadedModel
 from gapjax.models.lora import attach, merge
+from gapjax.models.prompts import encode_prompt
 from gapjax.selfimprove.candidates import Candidates, make_candidates
 from gapjax.selfimprove.measure import summarise
 from gapjax.selfimprove.problems import make_splits
-from gapjax.selfimprove.recipe import Recipe
-from gapjax.selfimprove.sft import Dataset, Trainer, TrainState
+from gapjax.selfimprove.recipe import Recipe, TrainConfig
+from gapjax.selfimprove.sft import Batch, Dataset, Trainer, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,19 +60,56 @@ class Trained:
     seconds: float
 
 
-Event = Measured | Selected | Trained
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """Training has come to a point where it is measured: the moment to save its state.
+
+    The next step gives the memory of `state` away, so it is to be saved or copied at once.
+    """
+
+    round: int
+    steps: int  # optimizer steps of this round
+    state: TrainState
 
 
-def self_improve(loaded: LoadedModel, recipe: Recipe) -> Iterator[Event]:
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """The run is over."""
+
+    epoch: float
+    model: LoadedModel  # adapters merged
+
+
+Event = Measured | Selected | Trained | Snapshot | Finished
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The phases that are done already; by default none."""
+
+    round: int = 0
+    steps: int = 0  # optimizer steps of this round
+    state: TrainState | None = None  # None: the initial one
+    measured: bool = False  # whether the model of `state` has been measured
+    learns: Dataset | None = None  # the answers selected in this round, if they have been
+
+
+def self_improve(
+    loaded: LoadedModel, recipe: Recipe, start: Start | Callable[[TrainState], Start] = Start()
+) -> Iterator[Event]:
     """Improve a model on its own verified answers, measuring the gap as it goes.
 
     **Arguments:**
 
     - `loaded`: the model to start from; it is left as it was.
     - `recipe`: everything else.
+    - `start`: where to go on; on the same machine the events that follow are those of a run
+        that was never cut short. A function of the initial state (whose structure loading a
+        checkpoint takes) may give it.
 
     **Yields:** `Measured` before training, every `measure_every` epochs and at the end;
-    `Selected` once a round; `Trained` after each step.
+    `Selected` once a round; `Trained` after each step; `Snapshot` before each but the first
+    `Measured`; `Finished` at the end.
 
     **Raises:** `UserError` for a recipe that cannot be run, or a loss that is not finite.
     """
@@ -81,48 +121,84 @@ def self_improve(loaded: LoadedModel, recipe: Recipe) -> Iterator[Event]:
         model = attach(model, **dataclasses.asdict(recipe.adapter), key=adapter_key)
     trainer = Trainer(model, config)
     state = trainer.init()
+    if not isinstance(start, Start):
+        start = start(state)
+    if start.state is not None:
+        state = start.state
+
+    def current(state: TrainState) -> LoadedModel:
+        return dataclasses.replace(loaded, model=merge(trainer.model(state)))
 
     def measure(epoch: float, state: TrainState) -> Measured:
-        start = time.perf_counter()
-        current = dataclasses.replace(loaded, model=merge(trainer.model(state)))
+        began = time.perf_counter()
+        model = current(state)
         # The same key each time: common random numbers, so that the difference between
         # two checkpoints is not drowned in the difference between two draws.
-        candidates = make_candidates(current, splits.probe, recipe, probe_key)
-        seconds = time.perf_counter() - start
-        return Measured(epoch, summarise(candidates), candidates, current, seconds)
+        candidates = make_candidates(model, splits.probe, recipe, probe_key)
+        seconds = time.perf_counter() - began
+        return Measured(epoch, summarise(candidates), candidates, model, seconds)
 
-    measured = measure(0.0, state)
-    yield measured
-    for round_index in range(config.rounds):
-        start = time.perf_counter()
-        candidates = make_candidates(
-            measured.model, splits.train, recipe, jax.random.fold_in(sample_key, round_index)
-        )
-        dataset = _selected_answers(candidates, recipe)
-        seconds = time.perf_counter() - start
-        yield Selected(
-            round_index, summarise(candidates), candidates, len(dataset.prompts), seconds
-        )
+    def epochs(round_index: int, steps: int, dataset: Dataset | None) -> float:
+        within = 0.0 if dataset is None else steps / dataset.steps_per_epoch(config.batch_size)
+        return round_index * config.epochs_per_round + within
+
+    if not start.measured:
+        yield measure(epochs(start.round, start.steps, start.learns), state)
+    for round_index in range(start.round, config.rounds):
+        resumed = round_index == start.round
+        dataset = start.learns if resumed else None
+        if dataset is None:
+            began = time.perf_counter()
+            key = jax.random.fold_in(sample_key, round_index)
+            candidates = make_candidates(current(state), splits.train, recipe, key)
+            dataset = _selected_answers(candidates, recipe)
+            seconds = time.perf_counter() - began
+            yield Selected(
+                round_index, summarise(candidates), candidates, len(dataset.prompts), seconds
+            )
         steps = dataset.steps_per_epoch(config.batch_size)
         measure_at = _measure_steps(steps, config.epochs_per_round, config.measure_every)
-        done = 0
-        for epoch in range(config.epochs_per_round):
-            key = jax.random.fold_in(jax.random.fold_in(order_key, round_index), epoch)
-            for batch in dataset.batches(config.batch_size, key):
-                start = time.perf_counter()
-                state, metrics = trainer.step(state, batch)
-                done += 1
-                now = round_index * config.epochs_per_round + done / steps
-                loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
-                step = int(state.step)
-                if not np.isfinite(loss):
-                    raise UserError(
-                        f"the loss is {loss} at step {step}", hint="lower train.learning_rate"
-                    )
-                yield Trained(now, step, loss, norm, time.perf_counter() - start)
-                if done in measure_at:
-                    measured = measure(now, state)
-                    yield measured
+        batches = _batches(dataset, config, jax.random.fold_in(order_key, round_index))
+        for done, batch in enumerate(batches, start=1):
+            if resumed and done <= start.steps:
+                continue
+            began = time.perf_counter()
+            state, metrics = trainer.step(state, batch)
+            now = epochs(round_index, done, dataset)
+            loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
+            step = int(state.step)
+            if not np.isfinite(loss):
+                raise UserError(
+                    f"the loss is {loss} at step {step}", hint="lower train.learning_rate"
+                )
+            yield Trained(now, step, loss, norm, time.perf_counter() - began)
+            if done in measure_at:
+                yield Snapshot(round_index, done, state)
+                yield measure(now, state)
+    yield Finished(float(config.rounds * config.epochs_per_round), current(state))
+
+
+def selected_answers(
+    loaded: LoadedModel, recipe: Recipe, records: Sequence[Mapping[str, Any]]
+) -> Dataset:
+    """The answers of a round from what `Candidates.records` wrote about it.
+
+    **Raises:** `KeyError` or `TypeError` for records that are not of that kind.
+    """
+    if recipe.verifier.when_none_pass == "skip":
+        records = [row for row in records if not row["fell_back"]]
+    assert loaded.tokenizer is not None
+    return Dataset(
+        prompts=[encode_prompt(loaded.tokenizer, row["prompt"]) for row in records],
+        answers=[row["candidates"][row["chosen"]]["tokens"] for row in records],
+        answer_width=bucketed(recipe.sampling.max_new_tokens),
+    )
+
+
+def _batches(dataset: Dataset, config: TrainConfig, key: Key[Array, ""]) -> Iterator[Batch]:
+    """The batches of a round, epoch after epoch."""
+    for epoch in range(config.epochs_per_round):
+        yield from dataset.batches(config.batch_size, jax.random.fold_in(key, epoch))
 
 
 def _measure_steps(steps_per_epoch: int, epochs: int, every: float) -> set[int]:

@@ -11,7 +11,16 @@ import pytest
 
 from gapjax.errors import UserError
 from gapjax.generation import sampler, score
-from gapjax.selfimprove import Measured, Selected, Trained, parse_recipe, self_improve, sft
+from gapjax.selfimprove import (
+    Finished,
+    Measured,
+    Selected,
+    Snapshot,
+    Trained,
+    parse_recipe,
+    self_improve,
+    sft,
+)
 from gapjax.selfimprove.rounds import _measure_steps
 
 RECIPE = parse_recipe(
@@ -25,6 +34,9 @@ RECIPE = parse_recipe(
 )
 
 
+LETTERS = {Measured: "M", Selected: "S", Trained: "t", Snapshot: "C", Finished: "F"}
+
+
 @pytest.fixture(scope="module")
 def events(adder):
     return list(self_improve(adder, RECIPE))
@@ -32,8 +44,8 @@ def events(adder):
 
 @pytest.mark.fast
 def test_the_order_of_events(events) -> None:
-    kinds = "".join({Measured: "M", Selected: "S", Trained: "t"}[type(event)] for event in events)
-    assert kinds == "MSttMtM" + "SttMtM"
+    kinds = "".join(LETTERS[type(event)] for event in events)
+    assert kinds == "MSttCMtCM" + "SttCMtCM" + "F"
     epochs = [event.epoch for event in events if isinstance(event, Measured)]
     assert epochs == pytest.approx([0, 2 / 3, 1, 5 / 3, 2])
 
