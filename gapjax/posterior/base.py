@@ -11,6 +11,7 @@ from gapjax.posterior.observations import Observations
 
 # Measurements have finite precision: without a floor a noise-free curve has no posterior.
 NOISE_FLOOR = 1e-5
+FAR_PUSH = 0.25  # of the way that the law goes
 
 
 class Replicate(NamedTuple):
@@ -67,7 +68,7 @@ class AbstractModel(abc.ABC):
 
     @abc.abstractmethod
     def unrest(self, x: Float[Array, " x"], observed: Observations) -> Float[Array, ""]:
-        """Standard deviation of the pushes over another span, in units of the law's way."""
+        """Probability that over another span pushes move the limit by `FAR_PUSH` of the way."""
 
     @abc.abstractmethod
     def log_likelihood(

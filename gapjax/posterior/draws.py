@@ -39,7 +39,7 @@ class Described(NamedTuple):
     - `numbers`: solver0, verifier0, rate, rho, the three limits, and the law's shape.
     - `covered`: time constants covered, `−log D(T)`, which is `γT` under the exponential law.
     - `needed`: epochs after which `TIME_CONSTANTS` of them are covered.
-    - `unrest`: pushes to come over another span, in units of the law's way.
+    - `unrest`: probability that the limit is yet pushed far.
     - `mean`: the noise-free pair at the checkpoints.
     - `log_likelihood`: of each checkpoint's pair.
     """

@@ -28,11 +28,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import log_ndtr
+from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float, Key
 
 from gapjax.dynamics.laws import depth_time, relaxation_depth, remaining_fraction
-from gapjax.posterior.base import NOISE_FLOOR, AbstractModel, Replicate
+from gapjax.posterior.base import FAR_PUSH, NOISE_FLOOR, AbstractModel, Replicate
 from gapjax.posterior.compiling import quick_jit
 from gapjax.posterior.jump_filter import (
     Dynamics,
@@ -202,8 +202,10 @@ class StochasticModel(AbstractModel):
 
     def unrest(self, x: Float[Array, " x"], observed: Observations) -> Float[Array, ""]:
         s, amplitude, _ = self._draw(x)
-        pushed = observed.span * (s.wander[0] ** 2 + s.jump_rate * s.jump_size**2)
-        return jnp.sqrt(pushed) / jnp.abs(amplitude[0])
+        far = FAR_PUSH * jnp.abs(amplitude[0])
+        wandered = 2 * ndtr(-far / (s.wander[0] * jnp.sqrt(observed.span)))
+        far_jumps = s.jump_rate * observed.span * 2 * ndtr(-far / s.jump_size)
+        return 1 - (1 - wandered) * jnp.exp(-far_jumps)
 
     def noise_scale(self, x: Float[Array, " x"]) -> Float[Array, "pair pair"]:
         return jnp.diag(self._draw(x).settings.noise)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 TIME_CONSTANTS = 1.6
 _CONFIDENCE = 0.9
 _CONTRADICTED = 0.01
-_RESTLESS = 0.25  # of the law's way
+_RESTLESS = 0.5
 _FAR_AWAY = 20.0  # in lengths of the curve
 
 
@@ -93,8 +93,8 @@ def judge(
 
     - `covered`: posterior draws of the time constants covered, `γT` or its like.
     - `needed`: posterior draws of the epochs after which `TIME_CONSTANTS` are covered.
-    - `unrest`: posterior draws of how far the limit may still be pushed over another span,
-      in units of the way that the law goes.
+    - `unrest`: posterior draws of the probability that over another span the limit is
+      pushed by a quarter of the way that the law goes.
     - `pattern`, `pattern_by_chance`: sign agreement of neighbouring residuals and that of
       replicated noise, draw by draw (a posterior predictive check of the law).
     - `bend`: a sentence if the phase plane contradicts the law's constant coupling.
@@ -119,12 +119,12 @@ def judge(
             f"not identified, {advice}: the curve covers {constants}, "
             f"P(more than {TIME_CONSTANTS}) = {confidence:.2f} is below {_CONFIDENCE}",
         )
-    push = float(np.median(unrest))
-    if push > _RESTLESS:
+    moved = float(np.mean(unrest))
+    if moved > _RESTLESS:
         return Verdict(
             False,
-            f"not identified: this run is pushed about, and over as many epochs again its "
-            f"limit may move by {push:.1f} times the way the law has it go",
+            "not identified: this run is pushed about, and the probability that over as many "
+            f"epochs again its limit moves by a quarter of the way is {moved:.2f}",
         )
     also = "".join(f"; {text}" for text in (bend, disagreement) if text)
     chance = float(np.mean(pattern_by_chance >= pattern))
