@@ -17,7 +17,7 @@ from gapjax.cli.output import add_common_arguments, refuse_existing
 from gapjax.errors import UserError
 
 if TYPE_CHECKING:
-    from gapjax.selfimprove import Measured, Recipe
+    from gapjax.selfimprove import Judged, Measured, Recipe
     from gapjax.selfimprove.run_folder import RunFolder
 
 _RECIPES = Path(__file__).parent.parent / "recipes"
@@ -131,7 +131,7 @@ def _run(recipe: Recipe, name: str, out: Path, *, resume: bool, quiet: bool) -> 
     )
 
     from gapjax import models
-    from gapjax.selfimprove import Measured, Selected, Trained, self_improve
+    from gapjax.selfimprove import Finished, Judged, Measured, Selected, Trained, self_improve
     from gapjax.selfimprove.run_folder import RunFolder
 
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)
@@ -170,6 +170,11 @@ def _run(recipe: Recipe, name: str, out: Path, *, resume: bool, quiet: bool) -> 
             match event:
                 case Measured():
                     console.print(_line(event))
+                case Judged():
+                    for line in _judgement(event):
+                        console.print(line)
+                case Finished():
+                    console.print(f"stopped at epoch {event.epoch:g}: {event.reason}")
                 case Selected():
                     console.print(
                         f"round {event.round}: learns from {event.learned} answers"
@@ -189,6 +194,19 @@ def _line(event: Measured) -> str:
         f"U_v {m['verifier_uncertainty']:.3f}  gap {m['gap']:.3f} nats"
         f"{_accuracy(m)}   cut off {m['solver_cut_off']:.0%}  ({event.seconds:.0f} s)"
     )
+
+
+def _judgement(event: Judged) -> list[str]:
+    lines = [f"  caution: {text}" for text in event.cautions]
+    if (outlook := event.outlook) is None:
+        return lines
+    q = outlook.limit
+    known = "" if outlook.identified else ", not identified"
+    return [
+        f"  limit of U_s {q['q50']:.3g} [{q['q05']:.3g}, {q['q95']:.3g}]{known}; expected gain "
+        f"of the remaining epochs {outlook.expected_gain:.3g} nats",
+        *lines,
+    ]
 
 
 def _accuracy(metrics: dict[str, float]) -> str:

@@ -3,6 +3,7 @@
 from gapjax.selfimprove.recipe import Recipe, parse_recipe, read_recipe
 from gapjax.selfimprove.rounds import (
     Finished,
+    Judged,
     Measured,
     Selected,
     Snapshot,
@@ -13,6 +14,7 @@ from gapjax.selfimprove.rounds import (
 
 __all__ = [
     "Finished",
+    "Judged",
     "Measured",
     "Recipe",
     "Selected",

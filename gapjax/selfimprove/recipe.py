@@ -88,6 +88,16 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StopConfig:
+    """When to stop before the budget of epochs is spent, by the live posterior."""
+
+    rule: Literal["budget", "small_gain", "price"] = "budget"
+    gain: float = Field(default=0.01, ge=0)  # small_gain: nats of the solver's uncertainty …
+    probability: float = Field(default=0.05, gt=0, lt=1)  # … likely to remain with less than this
+    price: float = Field(default=0.01, ge=0)  # price: nats that an epoch has to bring
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Recipe:
     """Everything that defines a run: the same recipe and versions give the same run."""
 
@@ -99,6 +109,7 @@ class Recipe:
     verifier: VerifierConfig = VerifierConfig()
     adapter: AdapterConfig = AdapterConfig()
     train: TrainConfig = TrainConfig()
+    stop: StopConfig = StopConfig()
 
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)

@@ -25,6 +25,7 @@ from gapjax.selfimprove.measure import summarise
 from gapjax.selfimprove.problems import make_splits
 from gapjax.selfimprove.recipe import Recipe, TrainConfig
 from gapjax.selfimprove.sft import Batch, Dataset, Trainer, TrainState
+from gapjax.selfimprove.stopping import Outlook, cautions, look_ahead, make_policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +79,20 @@ class Finished:
 
     epoch: float
     model: LoadedModel  # adapters merged
+    reason: str  # why it ended here
 
 
-Event = Measured | Selected | Trained | Snapshot | Finished
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What the measurements so far say about the rest of the run."""
+
+    epoch: float
+    outlook: Outlook | None  # None while there are too few of them, and at the end
+    cautions: tuple[str, ...]
+    stop: str | None  # why to stop; None to go on
+
+
+Event = Measured | Judged | Selected | Trained | Snapshot | Finished
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +104,7 @@ class Start:
     state: TrainState | None = None  # None: the initial one
     measured: bool = False  # whether the model of `state` has been measured
     learns: Dataset | None = None  # the answers selected in this round, if they have been
+    history: tuple[tuple[float, dict[str, float]], ...] = ()  # epoch, metrics of measurements
 
 
 def self_improve(
@@ -107,7 +120,8 @@ def self_improve(
         that was never cut short. A function of the initial state (whose structure loading a
         checkpoint takes) may give it.
 
-    **Yields:** `Measured` before training, every `measure_every` epochs and at the end;
+    **Yields:** `Measured` before training, every `measure_every` epochs and at the end, each
+    followed by `Judged`;
     `Selected` once a round; `Trained` after each step; `Snapshot` before each but the first
     `Measured`; `Finished` at the end.
 
@@ -142,8 +156,28 @@ def self_improve(
         within = 0.0 if dataset is None else steps / dataset.steps_per_epoch(config.batch_size)
         return round_index * config.epochs_per_round + within
 
+    history = list(start.history)
+    policy = make_policy(recipe.stop)
+    end = float(config.rounds * config.epochs_per_round)
+
+    def judge() -> Judged:
+        now, metrics = history[-1]
+        outlook = look_ahead(history, end, every=config.measure_every, seed=recipe.seed)
+        stop = policy(outlook) if outlook is not None else None
+        return Judged(now, outlook, tuple(cautions(history[0][1], metrics)), stop)
+
+    now = epochs(start.round, start.steps, start.learns)
     if not start.measured:
-        yield measure(epochs(start.round, start.steps, start.learns), state)
+        measured = measure(now, state)
+        history.append((now, measured.metrics))
+        yield measured
+    # A selection was made only because the judgement before it was to go on.
+    if not (start.measured and start.learns is not None and start.steps == 0):
+        judged = judge()
+        yield judged
+        if judged.stop is not None:
+            yield Finished(now, current(state), judged.stop)
+            return
     for round_index in range(start.round, config.rounds):
         resumed = round_index == start.round
         dataset = start.learns if resumed else None
@@ -174,8 +208,15 @@ def self_improve(
             yield Trained(now, step, loss, norm, time.perf_counter() - began)
             if done in measure_at:
                 yield Snapshot(round_index, done, state)
-                yield measure(now, state)
-    yield Finished(float(config.rounds * config.epochs_per_round), current(state))
+                measured = measure(now, state)
+                history.append((now, measured.metrics))
+                yield measured
+                judged = judge()
+                yield judged
+                if judged.stop is not None:
+                    yield Finished(now, measured.model, judged.stop)
+                    return
+    yield Finished(end, current(state), "the budget of epochs is spent")
 
 
 def selected_answers(

@@ -33,6 +33,7 @@ from gapjax.selfimprove.recipe import Recipe, read_recipe, recipe_differences, r
 from gapjax.selfimprove.rounds import (
     Event,
     Finished,
+    Judged,
     Measured,
     Selected,
     Snapshot,
@@ -163,7 +164,12 @@ class RunFolder:
             elif row["event"] == "train":
                 break
         self._take_back(rows[:kept])
-        return start
+        history = tuple(
+            (row["epoch"], {k: v for k, v in row.items() if k not in ("event", "epoch", "seconds")})
+            for row in rows[:kept]
+            if row["event"] == "measure"
+        )
+        return dataclasses.replace(start, history=history)
 
     def write(self, event: Event) -> None:
         """Record one event."""
@@ -190,7 +196,10 @@ class RunFolder:
                 )
             case Snapshot():
                 self._checkpoints.save(Saved(event.state, event.round, event.steps))
+            case Judged():
+                self._write_judged(event)
             case Finished():
+                self._append_metrics("finish", epoch=event.epoch, reason=event.reason)
                 self._export(event.model)
 
     def _export(self, loaded: LoadedModel) -> None:
@@ -206,6 +215,19 @@ class RunFolder:
         self._append_metrics("measure", epoch=event.epoch, seconds=event.seconds, **event.metrics)
         self._measured.append({**self._labels, "epoch": event.epoch, **event.metrics})
         trajectories.write(self.trajectory, self._folder / "trajectory.csv")
+
+    def _write_judged(self, event: Judged) -> None:
+        row: dict[str, Any] = {"cautions": event.cautions, "stop": event.stop}
+        if event.outlook is not None:
+            outlook = event.outlook
+            row |= {
+                "limit": outlook.limit,
+                "identified": outlook.identified,
+                "reason": outlook.reason,
+                "converged": outlook.converged,
+                "expected_gain": outlook.expected_gain,
+            }
+        self._append_metrics("judge", epoch=event.epoch, **row)
 
     def _samples(self, name: str) -> Path:
         return self._folder / "samples" / f"{name}.jsonl"

@@ -13,6 +13,7 @@ from gapjax.errors import UserError
 from gapjax.generation import sampler, score
 from gapjax.selfimprove import (
     Finished,
+    Judged,
     Measured,
     Selected,
     Snapshot,
@@ -34,7 +35,7 @@ RECIPE = parse_recipe(
 )
 
 
-LETTERS = {Measured: "M", Selected: "S", Trained: "t", Snapshot: "C", Finished: "F"}
+LETTERS = {Measured: "M", Judged: "J", Selected: "S", Trained: "t", Snapshot: "C", Finished: "F"}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def events(adder):
 @pytest.mark.fast
 def test_the_order_of_events(events) -> None:
     kinds = "".join(LETTERS[type(event)] for event in events)
-    assert kinds == "MSttCMtCM" + "SttCMtCM" + "F"
+    assert kinds == "MJSttCMJtCMJ" + "SttCMJtCMJ" + "F"
     epochs = [event.epoch for event in events if isinstance(event, Measured)]
     assert epochs == pytest.approx([0, 2 / 3, 1, 5 / 3, 2])
 

@@ -1,0 +1,164 @@
+"""What more training would bring, by the live posterior, and when that is not enough."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from gapjax.posterior import fit
+from gapjax.posterior.result import Quantiles
+from gapjax.selfimprove.recipe import StopConfig
+from gapjax.trajectories import MIN_CHECKPOINTS
+
+# Draws of the Gaussian around the mode: chains, and of each.
+_CHAINS, _DRAWS = 2, 500
+_SURE = 2.0  # standard errors that a change must exceed to be spoken of
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outlook:
+    """The posterior of the exponential law after some checkpoints (the fast, Gaussian fit).
+
+    `gains[d, h]` is what the solver's noise-free uncertainty (nats) falls until `epochs[h]` in
+    draw d; the last of these epochs is the end of the budget.
+    """
+
+    epoch: float
+    limit: Quantiles  # of the solver's uncertainty, nats
+    identified: bool
+    reason: str  # why it is identified, or not
+    converged: bool
+    epochs: Float[np.ndarray, " horizons"]
+    gains: Float[np.ndarray, "draws horizons"]
+
+    @property
+    def expected_gain(self) -> float:
+        """Of the remaining epochs (nats)."""
+        return float(self.gains[:, -1].mean())
+
+
+def look_ahead(
+    history: Sequence[tuple[float, dict[str, float]]], end: float, *, every: float, seed: int
+) -> Outlook | None:
+    """The outlook after the checkpoints `history`; None if there are too few or it is over.
+
+    **Arguments:**
+
+    - `history`: epoch and metrics of each.
+    - `end`: the last epoch of the budget; `every`: distance of the horizons before it.
+    - `seed`: of the draws.
+    """
+    now = history[-1][0]
+    if len(history) < MIN_CHECKPOINTS or now >= end - 1e-9:
+        return None
+    columns = ("solver_uncertainty", "verifier_uncertainty")
+    table = pd.DataFrame([{"epoch": e, **{c: m[c] for c in columns}} for e, m in history])
+    curve = fit(table, method="map", seed=seed, chains=_CHAINS, draws=_DRAWS)[0]
+    # A fixed number of horizons, so that nothing compiles anew as the end comes nearer.
+    first, count = history[0][0], round((end - history[0][0]) / every)
+    horizons = np.maximum(first + every * np.arange(1, count + 1), now)
+    horizons[-1] = end
+    solver = curve.paths(np.concatenate([[now], horizons]))["solver"]
+    ahead = horizons > now + 1e-9
+    return Outlook(
+        epoch=now,
+        limit=curve.limit["solver"],
+        identified=curve.identified,
+        reason=curve.reason,
+        converged=curve.converged,
+        epochs=horizons[ahead],
+        gains=(solver[:, :1] - solver[:, 1:])[:, ahead],
+    )
+
+
+class StopPolicy(Protocol):
+    """Decides after a measurement whether to stop."""
+
+    def __call__(self, outlook: Outlook) -> str | None:
+        """Why to stop; None to go on."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class SpendBudget:
+    """Never stops early."""
+
+    def __call__(self, outlook: Outlook) -> str | None:
+        del outlook
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallGain:
+    """Stops when P(remaining gain > `gain`) < `probability`; the gain in nats."""
+
+    gain: float
+    probability: float
+
+    def __call__(self, outlook: Outlook) -> str | None:
+        p = float((outlook.gains[:, -1] > self.gain).mean())
+        if not outlook.converged or p >= self.probability:
+            return None
+        return f"P(remaining gain > {self.gain:g} nats) = {p:.3f} is below {self.probability:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Price:
+    """Stops when no horizon within the budget promises `price` nats of gain an epoch."""
+
+    price: float
+
+    def __call__(self, outlook: Outlook) -> str | None:
+        per_epoch = outlook.gains.mean(axis=0) / (outlook.epochs - outlook.epoch)
+        if not outlook.converged or per_epoch.max() >= self.price:
+            return None
+        return (
+            f"the expected gain is {per_epoch.max():.3g} nats an epoch at best, "
+            f"less than the price of {self.price:g}"
+        )
+
+
+def make_policy(config: StopConfig) -> StopPolicy:
+    """The policy of a recipe."""
+    match config.rule:
+        case "budget":
+            return SpendBudget()
+        case "small_gain":
+            return SmallGain(config.gain, config.probability)
+        case "price":
+            return Price(config.price)
+
+
+def cautions(first: dict[str, float], now: dict[str, float]) -> list[str]:
+    """What speaks against taking the change since the first measurement at face value."""
+    found = []
+    if now["gap"] <= 0:
+        found.append(f"the verifier is no better than the solver: gap {now['gap']:.3g} nats")
+    if "verifier_accuracy" in now:
+        change = now["verifier_accuracy"] - first["verifier_accuracy"]
+        error = np.hypot(now["verifier_accuracy_sem"], first["verifier_accuracy_sem"])
+        # Where the score is a constant, likelihood is what the model selects by.
+        surer = now["verifier_score"] > first["verifier_score"] or (
+            now["verifier_score"] == first["verifier_score"]
+            and now["verifier_uncertainty_per_token"] < first["verifier_uncertainty_per_token"]
+        )
+        if surer and change < -_SURE * error:
+            found.append(
+                "the model is surer of its selected answers while the truth falls: "
+                f"{first['verifier_accuracy']:.1%} -> {now['verifier_accuracy']:.1%} right"
+            )
+    change = now["solver_uncertainty"] - first["solver_uncertainty"]
+    per_token = first["solver_uncertainty"] / first["solver_tokens"]
+    by_length = per_token * (now["solver_tokens"] - first["solver_tokens"])
+    error = np.hypot(now["solver_sem"], first["solver_sem"])
+    if abs(change) > _SURE * error and by_length / change > 0.5:
+        found.append(
+            f"lengths drive the change of U_s: {by_length:+.3g} of {change:+.3g} nats, from "
+            f"{first['solver_tokens']:.3g} to {now['solver_tokens']:.3g} tokens"
+        )
+    return found
