@@ -32,7 +32,7 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
         help="default nuts, and smc for the law stochastic",
     )
     parser.add_argument("--chains", type=int, default=4, metavar="N", help="default 4")
-    parser.add_argument("--draws", type=int, metavar="N", help="of each chain (default 1000)")
+    parser.add_argument("--draws", type=int, metavar="N", help="a chain (default 1000, smc 500)")
     add_common_arguments(parser)
     parser.set_defaults(run=_fit)
 

@@ -37,14 +37,12 @@ class Particles(NamedTuple):
     - `z`: coordinates, standard normal under the prior.
     - `log_likelihood`: at `z`.
     - `log_evidence`: each island's estimate of the marginal likelihood.
-    - `acceptance_rate`: of the last stage's moves.
     - `stages`: temperatures it took.
     """
 
     z: Float[Array, "islands particles dims"]
     log_likelihood: Float[Array, "islands particles"]
     log_evidence: Float[Array, " islands"]
-    acceptance_rate: Float[Array, ""]
     stages: Int[Array, ""]
 
 
@@ -74,14 +72,14 @@ def sample_smc(
         chosen = jax.vmap(_systematic)(jax.random.split(resample_key, islands), log_w)
         z = jnp.take_along_axis(p.z, chosen[..., None], axis=1)
         moves = jnp.where(begun, jnp.where(new < 1, _MOVES, _FINAL_MOVES), 1)
-        z, value, accepted = _move(evaluate, z, new, moves, move_key)
-        return _State(Particles(z, value, evidence, accepted, p.stages + 1), new, key)
+        z, value = _move(evaluate, z, new, moves, move_key)
+        return _State(Particles(z, value, evidence, p.stages + 1), new, key)
 
     start_key, key = jax.random.split(key)
     z = jax.random.normal(start_key, (islands, particles, dims))
     zero = jnp.zeros((), z.dtype)
     nothing = jnp.zeros_like(z[..., 0])
-    start = Particles(z, nothing, nothing[:, 0], zero, jnp.array(0))
+    start = Particles(z, nothing, nothing[:, 0], jnp.array(0))
     return jax.lax.while_loop(lambda s: s.temperature < 1, stage, _State(start, zero, key))[0]
 
 
@@ -118,7 +116,7 @@ def _move(
     temperature: Float[Array, ""],
     moves: Int[Array, ""],
     key: Key[Array, ""],
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     """Metropolis moves, fresh draws around the particles' mean alternating with random walks."""
     dims = z.shape[-1]
     flat = z.reshape(-1, dims)
@@ -136,7 +134,7 @@ def _move(
         return jnp.logaddexp(jnp.log1p(-_WIDE_SHARE) - squares / 2, wide)
 
     def one(i: int, carry: tuple) -> tuple:
-        w, value, accepted, key = carry
+        w, value, key = carry
         # One call for all random numbers: each would cost seconds of compilation.
         key, draw_key = jax.random.split(key)
         normal = jax.random.normal(draw_key, (*w.shape[:-1], dims + 2))
@@ -153,12 +151,11 @@ def _move(
         log_ratio += jnp.where(is_fresh, log_fresh(w) - log_fresh(proposed), 0.0)
         accept = (jnp.log(v) < log_ratio) | (i == 0)
         w = jnp.where(accept[..., None], proposed, w)
-        return w, jnp.where(accept, proposed_value, value), accepted + accept.mean(), key
+        return w, jnp.where(accept, proposed_value, value), key
 
-    zero = jnp.zeros((), z.dtype)
-    start = (whiten(z), jnp.zeros_like(z[..., 0]), zero, key)
-    w, value, accepted, _ = jax.lax.fori_loop(0, moves, one, start)
-    return centre + w @ root.T, value, accepted / moves
+    start = (whiten(z), jnp.zeros_like(z[..., 0]), key)
+    w, value, _ = jax.lax.fori_loop(0, moves, one, start)
+    return centre + w @ root.T, value
 
 
 def _log_prior(z: Float[Array, "*batch dims"]) -> Float[Array, "*batch"]:

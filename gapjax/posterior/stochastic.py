@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float, Key
 
@@ -159,6 +160,11 @@ class StochasticModel(AbstractModel):
     def _draw(self, x: Float[Array, " x"]) -> _Draw:
         n = len(COORDINATES)
         return _Draw(settings(x[:n]), x[n : n + 2], x[n + 2 :].reshape(-1, 2))
+
+    @staticmethod
+    def limits(x: Float[np.ndarray, "*draws x"]) -> Float[np.ndarray, "*draws 2"]:
+        """The limits of solver and verifier, the levels at the last checkpoint."""
+        return x[..., -2:]
 
     def numbers(self, x: Float[Array, " x"], observed: Observations) -> dict[str, Float[Array, ""]]:
         s, amplitude, levels = self._draw(x)
