@@ -17,8 +17,9 @@ from gapjax.cli.output import add_common_arguments, refuse_existing
 from gapjax.errors import UserError
 
 if TYPE_CHECKING:
-    from gapjax.selfimprove import Judged, Measured, Recipe
+    from gapjax.selfimprove import Recipe
     from gapjax.selfimprove.run_folder import RunFolder
+    from gapjax.selfimprove.sft import TrainState
 
 _RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -46,6 +47,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     demo.set_defaults(recipe="adder", print_recipe=False)
     for parser in (train, demo):
         add_common_arguments(parser, resume=True)
+        parser.add_argument(
+            "--tensorboard", action="store_true", help="write DIR/tensorboard as well"
+        )
         parser.set_defaults(run=_train, takes_overrides=True, seed=None)
         # Printing a recipe needs no folder.
         next(a for a in parser._actions if a.dest == "out").required = parser is demo
@@ -77,7 +81,14 @@ def _train(arguments: argparse.Namespace) -> None:
         refuse_existing(out, overwrite=arguments.overwrite)
     try:
         with _termination_unwinds():
-            _run(recipe, path.stem, out, resume=resume, quiet=arguments.quiet)
+            _run(
+                recipe,
+                path.stem,
+                out,
+                resume=resume,
+                quiet=arguments.quiet,
+                tensorboard=arguments.tensorboard,
+            )
     except OSError as error:
         where = error.filename or out
         raise UserError(
@@ -120,18 +131,16 @@ def _overrides(extra: Sequence[str]) -> dict[str, str]:
     return overrides
 
 
-def _run(recipe: Recipe, name: str, out: Path, *, resume: bool, quiet: bool) -> None:
+def _run(
+    recipe: Recipe, name: str, out: Path, *, resume: bool, quiet: bool, tensorboard: bool
+) -> None:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
     from gapjax import models
-    from gapjax.selfimprove import Finished, Judged, Measured, Selected, Trained, self_improve
+    from gapjax.cli.live import Live
+    from gapjax.cli.tensorboard import TensorBoard
+    from gapjax.selfimprove import Start, self_improve
+    from gapjax.selfimprove.problems import make_source
     from gapjax.selfimprove.run_folder import RunFolder
 
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)
@@ -139,96 +148,46 @@ def _run(recipe: Recipe, name: str, out: Path, *, resume: bool, quiet: bool) -> 
     def warn(text: str) -> None:
         print(f"gapjax: warning: {text}", file=sys.stderr)
 
+    source = make_source(recipe, record=out / RunFolder.EXTERNAL)
     if resume:
         folder = RunFolder.open(out, recipe, warn=warn)
-        loaded = models.load(recipe.model, dtype=recipe.dtype)
-        events = self_improve(
-            loaded, recipe, lambda initial: folder.start(loaded, initial, warn=warn)
-        )
-        first = next(events)
         console.print(f"resuming the run in {out}")
+        step = 0
+
+        def where(initial: TrainState) -> Start:
+            nonlocal step
+            start = folder.start(initial, warn=warn)
+            step = 0 if start.state is None else int(start.state.step)
+            return start
+
+        loaded = models.load(recipe.model, dtype=recipe.dtype)
+        events = self_improve(loaded, recipe, where, source=source)
+        first = next(events)
     else:
         console.print(f"loading {recipe.model} and measuring it before training ...")
-        events = self_improve(models.load(recipe.model, dtype=recipe.dtype), recipe)
+        step = 0
+        loaded = models.load(recipe.model, dtype=recipe.dtype)
+        events = self_improve(loaded, recipe, source=source)
         # Whatever is wrong with the recipe shows here, before an old run is replaced.
         first = next(events)
         folder = RunFolder.create(out, recipe, name=name)
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=quiet or not console.is_terminal,
-    )
-    with progress:
-        task = progress.add_task(
-            "epoch 0", total=recipe.train.rounds * recipe.train.epochs_per_round
-        )
+    board = TensorBoard(out / "tensorboard", step=step) if tensorboard else None
+    closing = contextlib.closing(board) if board else contextlib.nullcontext()
+    with closing, Live(console, recipe).shown() as live:
         for event in itertools.chain([first], events):
             folder.write(event)
-            match event:
-                case Measured():
-                    console.print(_line(event))
-                case Judged():
-                    for line in _judgement(event):
-                        console.print(line)
-                case Finished():
-                    console.print(f"stopped at epoch {event.epoch:g}: {event.reason}")
-                case Selected():
-                    console.print(
-                        f"round {event.round}: learns from {event.learned} answers"
-                        f"{_accuracy(event.metrics)}  ({event.seconds:.0f} s)"
-                    )
-                case Trained():
-                    progress.update(
-                        task, completed=event.epoch, description=f"loss {event.loss:.3f}"
-                    )
+            live.show(event)
+            if board is not None:
+                board.write(event)
     _conclude(folder, recipe, out, name, console.print)
-
-
-def _line(event: Measured) -> str:
-    m = event.metrics
-    return (
-        f"epoch {event.epoch:5.2f}: U_s {m['solver_uncertainty']:.3f}  "
-        f"U_v {m['verifier_uncertainty']:.3f}  gap {m['gap']:.3f} nats"
-        f"{_accuracy(m)}   cut off {m['solver_cut_off']:.0%}  ({event.seconds:.0f} s)"
-    )
-
-
-def _judgement(event: Judged) -> list[str]:
-    lines = [f"  caution: {text}" for text in event.cautions]
-    if (outlook := event.outlook) is None:
-        return lines
-    q = outlook.limit
-    known = "" if outlook.identified else ", not identified"
-    return [
-        f"  limit of U_s {q['q50']:.3g} [{q['q05']:.3g}, {q['q95']:.3g}]{known}; expected gain "
-        f"of the remaining epochs {outlook.expected_gain:.3g} nats",
-        *lines,
-    ]
-
-
-def _accuracy(metrics: dict[str, float]) -> str:
-    """Nothing where no answers are known; failures of the grading wherever there are any."""
-    if "solver_accuracy" not in metrics:
-        return ""
-    failed = "".join(
-        f", {metrics[name]:.1%} {what}"
-        for name, what in (("grading_timeouts", "timed out"), ("grading_errors", "not gradable"))
-        if metrics[name]
-    )
-    return (
-        f"   right: solver {metrics['solver_accuracy']:.1%}, "
-        f"best-of-N {metrics['verifier_accuracy']:.1%}{failed}"
-    )
 
 
 def _conclude(
     folder: RunFolder, recipe: Recipe, out: Path, name: str, say: Callable[[str], None]
 ) -> None:
-    """Posterior and pictures."""
+    """Posterior, pictures and report."""
     from gapjax.posterior import fit
+    from gapjax.report import write_report
     from gapjax.report.figures import progress_figure
     from gapjax.trajectories import MIN_CHECKPOINTS
 
@@ -247,4 +206,6 @@ def _conclude(
             f"solver limit {limit['q50']:.3g} nats [{limit['q05']:.3g}, {limit['q95']:.3g}]; "
             f"{result.reason}"
         )
-    say(f"wrote {out}")
+    say("writing the report ...")
+    write_report(out, seed=recipe.seed)
+    say(f"wrote {out}; look at {out / 'report.html'}")

@@ -21,7 +21,7 @@ from gapjax.models import DecoderConfig, LoadedModel, Transformer, save
 from gapjax.models.prompts import encode_prompt, stop_tokens
 from gapjax.selfimprove.candidates import make_candidates
 from gapjax.selfimprove.measure import summarise
-from gapjax.selfimprove.problems import make_splits
+from gapjax.selfimprove.problems import make_splits, make_verifier
 from gapjax.selfimprove.recipe import Recipe, TrainConfig, read_recipe
 from gapjax.selfimprove.sft import Dataset, Trainer
 
@@ -66,6 +66,7 @@ def pretrain(recipe: Recipe) -> LoadedModel:
         answers=[
             tokenizer.encode(str(problem.answer)) + stop_tokens(tokenizer) for problem in problems
         ],
+        prompt_width=8,
         answer_width=8,
     )
     trainer = Trainer(new_model(len(tokenizer)), _TRAIN)
@@ -81,7 +82,8 @@ def main() -> None:
     """Pre-train, report the accuracy on unseen problems, save."""
     recipe = read_recipe(Path(__file__).with_name("adder.yaml"))
     loaded = pretrain(recipe)
-    probe = make_candidates(loaded, make_splits(recipe).probe, recipe, jax.random.key(1))
+    key, verifier = jax.random.key(1), make_verifier(recipe)
+    probe = make_candidates(loaded, make_splits(recipe).probe, recipe, verifier, key)
     for name, value in summarise(probe).items():
         print(f"{name}: {value:.3f}")
     save(loaded.model, loaded.tokenizer, Path(sys.argv[1]))

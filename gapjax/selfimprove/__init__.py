@@ -1,22 +1,27 @@
 """The self-improvement loop."""
 
-from gapjax.selfimprove.recipe import Recipe, parse_recipe, read_recipe
-from gapjax.selfimprove.rounds import (
+from gapjax.selfimprove.events import (
+    Event,
+    FinalTest,
     Finished,
     Judged,
     Measured,
+    Sampled,
     Selected,
     Snapshot,
-    Start,
     Trained,
-    self_improve,
 )
+from gapjax.selfimprove.recipe import Recipe, parse_recipe, read_recipe
+from gapjax.selfimprove.rounds import Start, self_improve
 
 __all__ = [
+    "Event",
+    "FinalTest",
     "Finished",
     "Judged",
     "Measured",
     "Recipe",
+    "Sampled",
     "Selected",
     "Snapshot",
     "Start",

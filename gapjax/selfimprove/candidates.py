@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,22 @@ from gapjax.errors import UserError
 from gapjax.generation import Samples, sample
 from gapjax.models import LoadedModel
 from gapjax.models.prompts import encode_prompt, stop_tokens
-from gapjax.selfimprove.problems import grading_of, make_verifier
+from gapjax.selfimprove.problems import grading_of
 from gapjax.selfimprove.recipe import Recipe
 from gapjax.selfimprove.select import Selection, best_of_n
 from gapjax.tasks import Problem
-from gapjax.verifiers import decoded, grade_all
+from gapjax.verifiers import Verifier, decoded, grade_all
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """What a phase cost."""
+
+    seconds: Mapping[str, float]  # by kind of work: "sample", "grade", "verify"
+    tokens: int = 0  # sampled
+
+    def __add__(self, other: Effort) -> Effort:
+        return Effort({**self.seconds, **other.seconds}, self.tokens + other.tokens)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +37,12 @@ class Candidates:
     """N answers of each of P problems with everything that is known about them."""
 
     problems: tuple[Problem, ...]
-    prompts: tuple[list[int], ...]  # token ids
     samples: Samples
     texts: tuple[tuple[str, ...], ...]
     # Ground truth, for measurement and never for selection: "correct", "incorrect", "timeout",
     # "error", or "" for a problem without a known answer.
     grades: Shaped[np.ndarray, "P N"]
-    scores: Float[np.ndarray, "P N"]  # the verifier's
+    scores: Float[np.ndarray, "P N"]  # the verifier's; NaN where it had no answer
     selection: Selection
 
     @property
@@ -63,7 +74,7 @@ class Candidates:
                 "logprob": round(-float(uncertainties[n]), 6),
                 "length": int(self.samples.lengths[p, n]),
                 "finished": bool(self.samples.finished[p, n]),
-                "score": round(float(self.scores[p, n]), 6),
+                "score": _rounded(self.scores[p, n]),
                 "grade": str(self.grades[p, n]) or None,
             }
             for n, text in enumerate(self.texts[p])
@@ -79,10 +90,14 @@ class Candidates:
         }
 
 
-def make_candidates(
+def _rounded(score: float) -> float | None:
+    return None if np.isnan(score) else round(float(score), 6)
+
+
+def sample_answers(
     loaded: LoadedModel, problems: Sequence[Problem], recipe: Recipe, key: Key[Array, ""]
-) -> Candidates:
-    """Sample N answers of each problem, grade them, verify them and choose the best.
+) -> tuple[Samples, Effort]:
+    """Sample N answers of each problem.
 
     **Raises:** `UserError` if the model has no tokenizer, or a prompt does not fit.
     """
@@ -90,10 +105,10 @@ def make_candidates(
     if tokenizer is None:
         raise UserError("the model has no tokenizer", where=recipe.model)
     config = recipe.sampling
-    prompts = tuple(encode_prompt(tokenizer, problem.prompt) for problem in problems)
+    began = time.perf_counter()
     samples = sample(
         loaded.model,
-        prompts,
+        [encode_prompt(tokenizer, problem.prompt) for problem in problems],
         key=key,
         n=config.n,
         max_new_tokens=config.max_new_tokens,
@@ -101,13 +116,44 @@ def make_candidates(
         temperature=config.temperature,
         sequences_at_once=config.sequences_at_once,
     )
+    seconds = {"sample": time.perf_counter() - began}
+    return samples, Effort(seconds, int(samples.lengths.sum()))
+
+
+def verify_answers(
+    loaded: LoadedModel,
+    problems: Sequence[Problem],
+    samples: Samples,
+    recipe: Recipe,
+    verifier: Verifier,
+) -> tuple[Candidates, Effort]:
+    """Grade sampled answers, verify them and choose the best of each problem.
+
+    **Raises:** `UserError` if the verifier left more than half of them without a score.
+    """
+    times = [time.perf_counter()]
     texts = decoded(loaded, samples)
     grades = _grades(texts, problems, recipe)
-    scores = make_verifier(recipe)(loaded, problems, samples)
+    times.append(time.perf_counter())
+    scores = verifier(loaded, problems, samples)
     selection = best_of_n(
         scores, samples.uncertainties, samples.lengths, threshold=recipe.verifier.threshold
     )
-    return Candidates(tuple(problems), prompts, samples, texts, grades, scores, selection)
+    times.append(time.perf_counter())
+    seconds = dict(zip(("grade", "verify"), np.diff(times).tolist(), strict=True))
+    return Candidates(tuple(problems), samples, texts, grades, scores, selection), Effort(seconds)
+
+
+def make_candidates(
+    loaded: LoadedModel,
+    problems: Sequence[Problem],
+    recipe: Recipe,
+    verifier: Verifier,
+    key: Key[Array, ""],
+) -> Candidates:
+    """`sample_answers`, then `verify_answers`."""
+    samples, _ = sample_answers(loaded, problems, recipe, key)
+    return verify_answers(loaded, problems, samples, recipe, verifier)[0]
 
 
 def _grades(

@@ -41,10 +41,13 @@ def summarise(candidates: Candidates) -> dict[str, float]:
         "fallback": candidates.selection.fell_back.mean(),
         "answer_entropy": answer_entropy(candidates.texts),
     }
-    metrics |= {
-        "solver_score": candidates.scores.mean(),
-        "verifier_score": chosen(candidates.scores).mean(),
-    }
+    scored = ~np.isnan(candidates.scores)
+    metrics["unscored"] = 1 - scored.mean()
+    if chosen(scored).any():
+        metrics |= {
+            "solver_score": candidates.scores[scored].mean(),
+            "verifier_score": chosen(candidates.scores)[chosen(scored)].mean(),
+        }
     if candidates.graded.any():
         metrics |= _against_the_truth(candidates)
     return {name: float(value) for name, value in metrics.items()}
@@ -73,15 +76,39 @@ def _against_the_truth(candidates: Candidates) -> dict[str, float]:
         "solver_accuracy_sem": _sem(correct.mean(axis=1)),
         "verifier_accuracy_sem": _sem(candidates.chosen(candidates.correct)[known]),
         "oracle_uncertainty": samples.uncertainties[known][row, oracle.index].mean(),
-        "verifier_brier": ((scores - correct) ** 2).mean(),
         "grading_timeouts": (grades == "timeout").mean(),
         "grading_errors": (grades == "error").mean(),
     }
-    if 0 < correct.mean() < 1:
-        metrics["verifier_auc"] = auc(scores.ravel(), correct.ravel())
+    scored = ~np.isnan(scores)
+    if scored.any():
+        metrics |= _of_the_scores(scores[scored], correct[scored])
     for k in _powers_of_two(correct.shape[1]):
         metrics[f"pass_at_{k}"] = pass_at_k(correct, k)
     return metrics
+
+
+def _of_the_scores(
+    scores: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"]
+) -> dict[str, float]:
+    quality = {
+        "verifier_brier": float(((scores - correct) ** 2).mean()),
+        "verifier_ece": expected_calibration_error(scores, correct),
+    }
+    if 0 < correct.mean() < 1:
+        quality["verifier_auc"] = auc(scores, correct)
+    return quality
+
+
+def expected_calibration_error(
+    scores: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 10
+) -> float:
+    """Mean distance of scores in [0, 1] from the share of right answers, over bins of equal width.
+
+    Weighted by the number of answers in a bin. Source: arXiv:1706.04599, equation 3.
+    """
+    bin_of = np.minimum((scores * bins).astype(int), bins - 1)
+    surplus = np.bincount(bin_of, weights=scores - correct, minlength=bins)
+    return float(np.abs(surplus).sum() / len(scores))
 
 
 def auc(scores: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"]) -> float:

@@ -9,7 +9,15 @@ from typing import TypeVar
 from gapjax.errors import UserError
 from gapjax.selfimprove.recipe import Recipe
 from gapjax.tasks import GRADING, Grading, Splits, arithmetic, deal, read_problems
-from gapjax.verifiers import External, Likelihood, Quality, SelfConsistency, TrueFalse, Verifier
+from gapjax.verifiers import (
+    AnswerFile,
+    External,
+    Likelihood,
+    Quality,
+    SelfConsistency,
+    TrueFalse,
+    Verifier,
+)
 
 _Asking = TypeVar("_Asking", TrueFalse, Quality)
 
@@ -78,8 +86,8 @@ def make_verifier(recipe: Recipe) -> Verifier:
         case "external":
             if config.file is None:
                 raise UserError("the external verifier needs a JSONL file", where="verifier.file")
-            return External.read(
-                Path(config.file),
+            return External(
+                AnswerFile.read(Path(config.file)),
                 method=grading_of(recipe) or "exact",
                 run_code=recipe.task.run_code,
             )

@@ -33,6 +33,7 @@ class TaskConfig:
     run_code: bool = False  # python grading runs what the model wrote: limited, no sandbox
     train: int = Field(default=40, ge=1)  # problems to sample answers for and learn from
     probe: int = Field(default=40, ge=2)  # held-out problems to measure on
+    test: int = Field(default=0, ge=0)  # and others, which are looked at only when all is over
     seed: int = Field(default=0, ge=0)  # of the split, so that runs with other seeds share it
 
 
@@ -56,11 +57,30 @@ class VerifierConfig:
     )
     question: str | None = None  # put to the model, with {prompt} and {answer}; has a default
     temperature: float = Field(default=1.0, gt=0)  # of the model's verdict
-    file: str | None = None  # an external model's answers or scores, JSONL
     threshold: float = Field(default=0.5, ge=0, le=1)  # σ: candidates with score ≥ σ pass
     # When nothing passes: choose among all candidates, or leave the problem out of training
     # (measurement always falls back, so that every problem counts).
     when_none_pass: Literal["choose_among_all", "skip"] = "choose_among_all"
+    # What is learnt: the verifier's choice or, as a control, a random or a right candidate.
+    learn_from: Literal["verified", "random", "truth"] = "verified"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ExternalConfig:
+    """A stronger model: the verifier `external`, and the source of examples to learn."""
+
+    file: str | None = None  # its answers or scores, JSONL; or
+    endpoint: str | None = None  # an OpenAI-compatible server, as http://localhost:8000/v1
+    model: str | None = None  # the model's name there
+    key_variable: str = "OPENAI_API_KEY"  # the environment variable with the key, if one is needed
+    concurrency: int = Field(default=8, ge=1)  # requests at a time
+    timeout: float = Field(default=60.0, gt=0)  # seconds, of a request
+    judge: Literal["answer", "score"] = "answer"  # candidates: by its own answer, or its grade
+    # Cross-improvement: about so many training problems it says what is learnt …
+    examples: int = Field(default=0, ge=0)
+    # … in these rounds (or the shares η_t themselves, one a round) …
+    schedule: Literal["early", "uniform", "late"] | tuple[float, ...] = "uniform"
+    learn: Literal["choice", "answer"] = "choice"  # … the candidate it passes, or its own answer
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -74,14 +94,20 @@ class AdapterConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TrainConfig:
-    """Fine-tuning on the selected answers (AdamW, constant rate after the warm-up)."""
+    """Fine-tuning on the selected answers (AdamW)."""
 
-    rounds: int = Field(default=1, ge=1)  # answers are sampled and selected anew each round
+    rounds: int = Field(default=1, ge=1)
+    # Rounds after which answers are sampled and selected anew; 0: only the base model's are.
+    refresh_every: int = Field(default=1, ge=0)
     epochs_per_round: int = Field(default=10, ge=1)  # passes over the selected answers
     measure_every: float = Field(default=0.5, gt=0)  # epochs
+    measure_every_steps: int | None = Field(default=None, ge=1)  # in place of it
     batch_size: int = Field(default=8, ge=1)
+    accumulate: int = Field(default=1, ge=1)  # parts in which a batch is computed, to save memory
     learning_rate: float = Field(default=1e-4, gt=0)
     warmup_steps: int = Field(default=5, ge=0)
+    # A rate that decays makes late epochs count for less, so that the curve flattens by itself.
+    schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     keep_checkpoints: int = Field(default=2, ge=1)  # the newest; one is made at each measurement
@@ -107,6 +133,7 @@ class Recipe:
     task: TaskConfig = TaskConfig()
     sampling: SamplingConfig = SamplingConfig()
     verifier: VerifierConfig = VerifierConfig()
+    external: ExternalConfig = ExternalConfig()
     adapter: AdapterConfig = AdapterConfig()
     train: TrainConfig = TrainConfig()
     stop: StopConfig = StopConfig()

@@ -1,6 +1,6 @@
 """The loop: sample, verify, select, fine-tune, measure; then again.
 
-`self_improve` is a generator of events. It does no I/O: the shell writes what it
+`self_improve` is a generator of events. It writes nothing: the shell writes what it
 yields, and a notebook may do with it what it likes.
 """
 
@@ -8,91 +8,49 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import jax
 import numpy as np
 from jaxtyping import Array, Key
 
 from gapjax.errors import UserError
-from gapjax.generation.batching import bucketed
+from gapjax.generation import Samples
 from gapjax.models import LoadedModel
 from gapjax.models.lora import attach, merge
-from gapjax.models.prompts import encode_prompt
-from gapjax.selfimprove.candidates import Candidates, make_candidates
+from gapjax.selfimprove.candidates import (
+    Candidates,
+    Effort,
+    make_candidates,
+    sample_answers,
+    verify_answers,
+)
+from gapjax.selfimprove.events import (
+    Event,
+    FinalTest,
+    Finished,
+    Judged,
+    Measured,
+    Sampled,
+    Selected,
+    Snapshot,
+    Trained,
+)
+from gapjax.selfimprove.learning import (
+    Record,
+    choose,
+    dataset,
+    external_count,
+    external_problems,
+    mix_external,
+)
 from gapjax.selfimprove.measure import summarise
-from gapjax.selfimprove.problems import make_splits
+from gapjax.selfimprove.problems import make_external, make_splits, make_verifier
 from gapjax.selfimprove.recipe import Recipe, TrainConfig
 from gapjax.selfimprove.sft import Batch, Dataset, Trainer, TrainState
-from gapjax.selfimprove.stopping import Outlook, cautions, look_ahead, make_policy
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """The probe set was sampled and verified."""
-
-    epoch: float  # passes over selected answers so far
-    metrics: dict[str, float]
-    candidates: Candidates
-    model: LoadedModel  # the model that was measured, adapters merged
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Selected:
-    """A round has chosen the answers it will learn from."""
-
-    round: int
-    metrics: dict[str, float]
-    candidates: Candidates
-    learned: int  # problems with an answer to learn from
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """One optimizer step was made."""
-
-    epoch: float
-    step: int
-    loss: float  # nats an answer token
-    gradient_norm: float
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Snapshot:
-    """Training has come to a point where it is measured: the moment to save its state.
-
-    The next step gives the memory of `state` away, so it is to be saved or copied at once.
-    """
-
-    round: int
-    steps: int  # optimizer steps of this round
-    state: TrainState
-
-
-@dataclasses.dataclass(frozen=True)
-class Finished:
-    """The run is over."""
-
-    epoch: float
-    model: LoadedModel  # adapters merged
-    reason: str  # why it ended here
-
-
-@dataclasses.dataclass(frozen=True)
-class Judged:
-    """What the measurements so far say about the rest of the run."""
-
-    epoch: float
-    outlook: Outlook | None  # None while there are too few of them, and at the end
-    cautions: tuple[str, ...]
-    stop: str | None  # why to stop; None to go on
-
-
-Event = Measured | Judged | Selected | Trained | Snapshot | Finished
+from gapjax.selfimprove.stopping import cautions, look_ahead, make_policy
+from gapjax.tasks import Problem
+from gapjax.verifiers import Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +61,17 @@ class Start:
     steps: int = 0  # optimizer steps of this round
     state: TrainState | None = None  # None: the initial one
     measured: bool = False  # whether the model of `state` has been measured
-    learns: Dataset | None = None  # the answers selected in this round, if they have been
+    records: list[Record] | None = None  # what was selected in this round, if it was
+    samples: Samples | None = None  # of the measurement or selection that comes next
     history: tuple[tuple[float, dict[str, float]], ...] = ()  # epoch, metrics of measurements
 
 
 def self_improve(
-    loaded: LoadedModel, recipe: Recipe, start: Start | Callable[[TrainState], Start] = Start()
+    loaded: LoadedModel,
+    recipe: Recipe,
+    start: Start | Callable[[TrainState], Start] = Start(),
+    *,
+    source: Source | None = None,
 ) -> Iterator[Event]:
     """Improve a model on its own verified answers, measuring the gap as it goes.
 
@@ -119,150 +82,199 @@ def self_improve(
     - `start`: where to go on; on the same machine the events that follow are those of a run
         that was never cut short. A function of the initial state (whose structure loading a
         checkpoint takes) may give it.
+    - `source`: the stronger model, in place of the recipe's.
 
     **Yields:** `Measured` before training, every `measure_every` epochs and at the end, each
-    followed by `Judged`;
-    `Selected` once a round; `Trained` after each step; `Snapshot` before each but the first
-    `Measured`; `Finished` at the end.
+    followed by `Judged`; `Selected` once a round; `Sampled` when either has its answers but not
+    their scores; `Trained` after each step; `Snapshot` before each but the first measurement;
+    `FinalTest` and `Finished` at the end.
 
     **Raises:** `UserError` for a recipe that cannot be run, or a loss that is not finite.
     """
-    config = recipe.train
-    splits = make_splits(recipe)
-    adapter_key, probe_key, sample_key, order_key = jax.random.split(jax.random.key(recipe.seed), 4)
-    model = loaded.model
-    if recipe.adapter.rank:
-        model = attach(model, **dataclasses.asdict(recipe.adapter), key=adapter_key)
-    trainer = Trainer(model, config)
-    state = trainer.init()
-    if not isinstance(start, Start):
-        start = start(state)
-    if start.state is not None:
-        state = start.state
+    run = _Run(loaded, recipe, source)
+    return run.events(start(run.state) if callable(start) else start)
 
-    def current(state: TrainState) -> LoadedModel:
-        return dataclasses.replace(loaded, model=merge(trainer.model(state)))
 
-    def measure(epoch: float, state: TrainState) -> Measured:
-        began = time.perf_counter()
-        model = current(state)
+class _Run:
+    """What lasts from event to event."""
+
+    def __init__(self, loaded: LoadedModel, recipe: Recipe, source: Source | None) -> None:
+        self.loaded, self.recipe, self.config = loaded, recipe, recipe.train
+        self.splits = make_splits(recipe)
+        self.external = make_external(recipe, source)
+        self.verifier = make_verifier(recipe, self.external)
+        self.policy = make_policy(recipe.stop)
+        keys = jax.random.split(jax.random.key(recipe.seed), 4)
+        adapter_key, self.probe_key, self.sample_key, self.order_key = keys
+        self.asked = external_problems(
+            recipe, jax.random.fold_in(self.sample_key, self.config.rounds)
+        )
+        model = loaded.model
+        if recipe.adapter.rank:
+            model = attach(model, **dataclasses.asdict(recipe.adapter), key=adapter_key)
+        steps_per_epoch = -(-recipe.task.train // self.config.batch_size)
+        self.end = float(self.config.rounds * self.config.epochs_per_round)
+        self.trainer = Trainer(model, self.config, steps=int(self.end) * steps_per_epoch)
+        self.state = self.trainer.init()
+        self.every = self.config.measure_every
+        if self.config.measure_every_steps is not None:
+            self.every = self.config.measure_every_steps / steps_per_epoch
+        self.history: list[tuple[float, dict[str, float]]] = []
+        self.at_hand: Samples | None = None  # sampled already, before the run was cut short
+
+    def events(self, start: Start) -> Iterator[Event]:
+        """The run from `start` to its end."""
+        config, records = self.config, start.records
+        self.state = self.state if start.state is None else start.state
+        self.history, self.at_hand = list(start.history), start.samples
+        now = float(start.round * config.epochs_per_round)
+        learns = None
+        if records is not None:
+            learns = dataset(self.loaded, self.recipe, records)
+            now += start.steps / learns.steps_per_epoch(config.batch_size)
+        stop = None
+        if not start.measured:
+            ends = now > 0 and now == (start.round + 1) * config.epochs_per_round
+            yield from self._measure(now, records if ends else None)
+        # A selection was made only because the judgement before it was to go on.
+        if not (start.measured and records is not None and start.steps == 0):
+            stop = yield from self._judge()
+        for number in range(start.round, config.rounds):
+            if stop is not None:
+                break
+            resumed = number == start.round
+            if not resumed or records is None:
+                records = yield from self._select(number, records)
+                learns = dataset(self.loaded, self.recipe, records)
+            assert learns is not None
+            now, stop = yield from self._train(
+                number, learns, records, skip=start.steps if resumed else 0
+            )
+        yield from self._conclude(now, stop or "the budget of epochs is spent")
+
+    def _current(self) -> LoadedModel:
+        return dataclasses.replace(self.loaded, model=merge(self.trainer.model(self.state)))
+
+    def _candidates(
+        self, what: str, model: LoadedModel, problems: Sequence[Problem], key: Key[Array, ""]
+    ) -> Generator[Event, None, tuple[Candidates, Effort]]:
+        samples, self.at_hand, effort = self.at_hand, None, Effort({})
+        if samples is None:
+            samples, effort = sample_answers(model, problems, self.recipe, key)
+            yield Sampled(what, int(self.state.step), samples)
+        candidates, more = verify_answers(model, problems, samples, self.recipe, self.verifier)
+        return candidates, effort + more
+
+    def _measure(self, now: float, ended: list[Record] | None) -> Iterator[Event]:
+        """Measure the probe set; `ended`: what the round learnt, if this is its end."""
+        model = self._current()
         # The same key each time: common random numbers, so that the difference between
         # two checkpoints is not drowned in the difference between two draws.
-        candidates = make_candidates(model, splits.probe, recipe, probe_key)
-        seconds = time.perf_counter() - began
-        return Measured(epoch, summarise(candidates), candidates, model, seconds)
+        candidates, effort = yield from self._candidates(
+            "probe", model, self.splits.probe, self.probe_key
+        )
+        metrics = summarise(candidates)
+        if self.recipe.external.examples:
+            metrics["external_share"] = self._share(ended or [])
+        self.history.append((now, metrics))
+        yield Measured(now, metrics, candidates, model, effort)
 
-    def epochs(round_index: int, steps: int, dataset: Dataset | None) -> float:
-        within = 0.0 if dataset is None else steps / dataset.steps_per_epoch(config.batch_size)
-        return round_index * config.epochs_per_round + within
+    def _share(self, records: list[Record]) -> float:
+        """η_t: of all external examples of the run, how many are in a round."""
+        return external_count(records) / max(self.recipe.external.examples, 1)
 
-    history = list(start.history)
-    policy = make_policy(recipe.stop)
-    end = float(config.rounds * config.epochs_per_round)
+    def _judge(self) -> Generator[Event, None, str | None]:
+        """Whether to stop, and why."""
+        now, metrics = self.history[-1]
+        outlook = look_ahead(self.history, self.end, every=self.every, seed=self.recipe.seed)
+        stop = self.policy(outlook) if outlook is not None else None
+        yield Judged(now, outlook, tuple(cautions(self.history[0][1], metrics)), stop)
+        return stop
 
-    def judge() -> Judged:
-        now, metrics = history[-1]
-        outlook = look_ahead(history, end, every=config.measure_every, seed=recipe.seed)
-        stop = policy(outlook) if outlook is not None else None
-        return Judged(now, outlook, tuple(cautions(history[0][1], metrics)), stop)
-
-    now = epochs(start.round, start.steps, start.learns)
-    if not start.measured:
-        measured = measure(now, state)
-        history.append((now, measured.metrics))
-        yield measured
-    # A selection was made only because the judgement before it was to go on.
-    if not (start.measured and start.learns is not None and start.steps == 0):
-        judged = judge()
-        yield judged
-        if judged.stop is not None:
-            yield Finished(now, current(state), judged.stop)
-            return
-    for round_index in range(start.round, config.rounds):
-        resumed = round_index == start.round
-        dataset = start.learns if resumed else None
-        if dataset is None:
-            began = time.perf_counter()
-            key = jax.random.fold_in(sample_key, round_index)
-            candidates = make_candidates(current(state), splits.train, recipe, key)
-            dataset = _selected_answers(candidates, recipe)
-            seconds = time.perf_counter() - began
-            yield Selected(
-                round_index, summarise(candidates), candidates, len(dataset.prompts), seconds
+    def _select(
+        self, number: int, before: list[Record] | None
+    ) -> Generator[Event, None, list[Record]]:
+        """What round `number` learns, from new candidates or from those of the round before."""
+        refresh = self.config.refresh_every
+        drawn_in = number - number % refresh if refresh else 0
+        key = jax.random.fold_in(self.sample_key, drawn_in)
+        metrics: dict[str, float] = {}
+        effort, records = Effort({}), before
+        if records is None or drawn_in == number:
+            candidates, effort = yield from self._candidates(
+                "round", self._current(), self.splits.train, key
             )
-        steps = dataset.steps_per_epoch(config.batch_size)
-        measure_at = _measure_steps(steps, config.epochs_per_round, config.measure_every)
-        batches = _batches(dataset, config, jax.random.fold_in(order_key, round_index))
+            metrics, records = summarise(candidates), candidates.records()
+        records = choose(records, self.recipe, jax.random.fold_in(key, 1))
+        if len(self.asked[number]):
+            assert self.external is not None
+            records = mix_external(
+                records, self.loaded, self.recipe, self.external, self.asked[number]
+            )
+        learned = sum(row["learned"] is not None for row in records)
+        yield Selected(number, records, learned, self._share(records), metrics, effort)
+        return records
+
+    def _train(
+        self, number: int, learns: Dataset, records: list[Record], *, skip: int
+    ) -> Generator[Event, None, tuple[float, str | None]]:
+        """Round `number` but for its first `skip` steps.
+
+        **Returns:** the epoch to which it came, and why to stop there, if so.
+        """
+        config = self.config
+        per_epoch = learns.steps_per_epoch(config.batch_size)
+        total = per_epoch * config.epochs_per_round
+        measure_at = _measure_steps(per_epoch, config)
+        batches = _batches(learns, config, jax.random.fold_in(self.order_key, number))
         for done, batch in enumerate(batches, start=1):
-            if resumed and done <= start.steps:
+            if done <= skip:
                 continue
             began = time.perf_counter()
-            state, metrics = trainer.step(state, batch)
-            now = epochs(round_index, done, dataset)
+            self.state, metrics = self.trainer.step(self.state, batch)
+            now = number * config.epochs_per_round + done / per_epoch
             loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
-            step = int(state.step)
+            step = int(self.state.step)
             if not np.isfinite(loss):
                 raise UserError(
                     f"the loss is {loss} at step {step}", hint="lower train.learning_rate"
                 )
-            yield Trained(now, step, loss, norm, time.perf_counter() - began)
+            yield Trained(now, step, loss, norm, batch.tokens, time.perf_counter() - began)
             if done in measure_at:
-                yield Snapshot(round_index, done, state)
-                measured = measure(now, state)
-                history.append((now, measured.metrics))
-                yield measured
-                judged = judge()
-                yield judged
-                if judged.stop is not None:
-                    yield Finished(now, measured.model, judged.stop)
-                    return
-    yield Finished(end, current(state), "the budget of epochs is spent")
+                yield Snapshot(number, done, self.state)
+                yield from self._measure(now, records if done == total else None)
+                stop = yield from self._judge()
+                if stop is not None:
+                    return now, stop
+        return float((number + 1) * config.epochs_per_round), None
+
+    def _conclude(self, now: float, reason: str) -> Iterator[Event]:
+        if self.splits.test:
+            tested = {
+                when: make_candidates(
+                    model, self.splits.test, self.recipe, self.verifier, self.probe_key
+                )
+                for when, model in (("before", self.loaded), ("after", self._current()))
+            }
+            metrics = {when: summarise(candidates) for when, candidates in tested.items()}
+            yield FinalTest(now, metrics, tested)
+        yield Finished(now, self._current(), reason)
 
 
-def selected_answers(
-    loaded: LoadedModel, recipe: Recipe, records: Sequence[Mapping[str, Any]]
-) -> Dataset:
-    """The answers of a round from what `Candidates.records` wrote about it.
-
-    **Raises:** `KeyError` or `TypeError` for records that are not of that kind.
-    """
-    if recipe.verifier.when_none_pass == "skip":
-        records = [row for row in records if not row["fell_back"]]
-    assert loaded.tokenizer is not None
-    return Dataset(
-        prompts=[encode_prompt(loaded.tokenizer, row["prompt"]) for row in records],
-        answers=[row["candidates"][row["chosen"]]["tokens"] for row in records],
-        answer_width=bucketed(recipe.sampling.max_new_tokens),
-    )
-
-
-def _batches(dataset: Dataset, config: TrainConfig, key: Key[Array, ""]) -> Iterator[Batch]:
+def _batches(learns: Dataset, config: TrainConfig, key: Key[Array, ""]) -> Iterator[Batch]:
     """The batches of a round, epoch after epoch."""
     for epoch in range(config.epochs_per_round):
-        yield from dataset.batches(config.batch_size, jax.random.fold_in(key, epoch))
+        yield from learns.batches(config.batch_size, jax.random.fold_in(key, epoch))
 
 
-def _measure_steps(steps_per_epoch: int, epochs: int, every: float) -> set[int]:
-    """Steps of a round after which to measure: the nearest to each multiple of `every`."""
-    total = steps_per_epoch * epochs
-    marks = np.arange(1, int(epochs / every + 1e-9) + 1) * every * steps_per_epoch
+def _measure_steps(steps_per_epoch: int, config: TrainConfig) -> set[int]:
+    """Steps of a round after which to measure, its last one among them.
+
+    Those asked for, or the nearest to each multiple of `measure_every`.
+    """
+    total = steps_per_epoch * config.epochs_per_round
+    if config.measure_every_steps is not None:
+        return {*range(config.measure_every_steps, total, config.measure_every_steps), total}
+    count = int(config.epochs_per_round / config.measure_every + 1e-9)
+    marks = np.arange(1, count + 1) * config.measure_every * steps_per_epoch
     return {int(step) for step in np.rint(marks) if step >= 1} | {total}
-
-
-def _selected_answers(candidates: Candidates, recipe: Recipe) -> Dataset:
-    selection = candidates.selection
-    kept = list(range(len(candidates.problems)))
-    if recipe.verifier.when_none_pass == "skip":
-        kept = [p for p in kept if not selection.fell_back[p]]
-    if not kept:
-        raise UserError(
-            f"no candidate of any of {len(candidates.problems)} problems scored at least "
-            f"{recipe.verifier.threshold}",
-            where="verifier",
-            hint="lower verifier.threshold or set when_none_pass: choose_among_all",
-        )
-    return Dataset(
-        prompts=[candidates.prompts[p] for p in kept],
-        answers=[candidates.samples.answer(p, int(selection.index[p])) for p in kept],
-        answer_width=bucketed(recipe.sampling.max_new_tokens),
-    )

@@ -1,58 +1,54 @@
 """The files of a run, in the formats users and tests lean on.
 
-    recipe.yaml  versions.json  trajectory.csv  metrics.jsonl
+    recipe.yaml  versions.json  trajectory.csv  metrics.jsonl  summary.json
     samples/round-000.jsonl  samples/probe-000.jsonl  checkpoints/  export/
 
 `metrics.jsonl` grows by a line an event; every other file is written under a temporary
 name and renamed, so that a killed run leaves no half of anything. The line of a
 measurement or a selection is written after the samples it speaks of: it says that the phase
-is finished.
+is finished. Answers that have no scores yet lie in `samples/.sampled-*.npz`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gapjax import __version__, trajectories
 from gapjax.errors import UserError
+from gapjax.generation import Samples
 from gapjax.models import LoadedModel, save
 from gapjax.selfimprove.checkpoint import Checkpoints, Saved
-from gapjax.selfimprove.problems import make_splits
-from gapjax.selfimprove.recipe import Recipe, read_recipe, recipe_differences, recipe_to_yaml
-from gapjax.selfimprove.rounds import (
+from gapjax.selfimprove.events import (
     Event,
+    FinalTest,
     Finished,
     Judged,
     Measured,
+    Sampled,
     Selected,
     Snapshot,
-    Start,
     Trained,
-    selected_answers,
 )
-from gapjax.selfimprove.sft import Dataset, TrainState
+from gapjax.selfimprove.learning import Record
+from gapjax.selfimprove.problems import make_splits
+from gapjax.selfimprove.provenance import git_state, versions
+from gapjax.selfimprove.recipe import Recipe, read_recipe, recipe_differences, recipe_to_yaml
+from gapjax.selfimprove.rounds import Start
+from gapjax.selfimprove.sft import TrainState
 
-_VERSIONS_OF = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "transformers",
-    "tokenizers",
-    "numpy",
-)
+# Fields of a row of `metrics.jsonl` that are not metrics of a measurement.
+_ABOUT = ("event", "epoch", "seconds", "tokens")
 
 
 class RunFolder:
@@ -60,6 +56,8 @@ class RunFolder:
 
     Made by `create` or `open`.
     """
+
+    EXTERNAL = "external.jsonl"  # a stronger model's replies
 
     def __init__(self, folder: Path, recipe: Recipe, *, name: str) -> None:
         self._folder, self._recipe = folder, recipe
@@ -80,8 +78,8 @@ class RunFolder:
         try:
             new.chmod(0o755)
             (new / "samples").mkdir()
-            versions = _versions() | {"name": name}
-            _write_text(new / "versions.json", json.dumps(versions, indent=2) + "\n")
+            about = {**versions(), "name": name, "git": git_state()}
+            _write_text(new / "versions.json", json.dumps(about, indent=2) + "\n")
             _write_text(new / "recipe.yaml", recipe_to_yaml(recipe))
             if folder.exists():
                 shutil.rmtree(folder)
@@ -104,17 +102,23 @@ class RunFolder:
                 where=folder,
                 hint="use the old recipe, or --overwrite to begin anew",
             )
-        versions = json.loads((folder / "versions.json").read_text(encoding="utf-8"))
-        name = versions.pop("name")
-        for package, version in _versions().items():
-            if versions.get(package) != version:
-                warn(f"{package} was {versions.get(package)} and is {version}: results may differ")
-        run = cls(folder, recipe, name=name)
+        then = json.loads((folder / "versions.json").read_text(encoding="utf-8"))
+        for package, version in versions().items():
+            if then.get(package) != version:
+                warn(f"{package} was {then.get(package)} and is {version}: results may differ")
+        run = cls(folder, recipe, name=then["name"])
         first = folder / "samples" / "probe-000.jsonl"
         if first.exists():
-            then = [(row["prompt"], row["answer"]) for row in _read_jsonl(first)]
-            if then != [(p.prompt, p.answer) for p in make_splits(recipe).probe]:
+            before = [(row["prompt"], row["answer"]) for row in _read_jsonl(first)]
+            if before != [(p.prompt, p.answer) for p in make_splits(recipe).probe]:
                 raise UserError("the probe problems have changed since the run began", where=folder)
+        first = folder / "samples" / "round-000.jsonl"
+        if first.exists():
+            before = [(row["prompt"], row["answer"]) for row in _read_jsonl(first)]
+            if before != [(p.prompt, p.answer) for p in make_splits(recipe).train]:
+                raise UserError(
+                    "the training problems have changed since the run began", where=folder
+                )
         return run
 
     @property
@@ -122,14 +126,12 @@ class RunFolder:
         """The trajectory table so far."""
         return pd.DataFrame(self._measured)
 
-    def start(
-        self, loaded: LoadedModel, initial: TrainState, *, warn: Callable[[str], None]
-    ) -> Start:
+    def start(self, initial: TrainState, *, warn: Callable[[str], None]) -> Start:
         """How far the run has come; whatever is written of a later phase is taken back.
 
         **Arguments:**
 
-        - `loaded`: the model the run began with; `initial`: the state of its training.
+        - `initial`: the state of the run's training before its first step.
         - `warn`: is told about damaged checkpoints.
         """
         saved = self._checkpoints.newest(initial, warn)
@@ -143,10 +145,10 @@ class RunFolder:
             raise UserError("metrics.jsonl lacks steps that were made", where=self._folder)
         start = Start() if saved is None else Start(saved.round, saved.steps, saved.state)
         if saved is not None:
-            learns = self._selection(loaded, saved.round)
-            if learns is None:
+            records = self._selection(saved.round)
+            if records is None:
                 raise UserError(f"the samples of round {saved.round} are gone", where=self._folder)
-            start = dataclasses.replace(start, learns=learns)
+            start = dataclasses.replace(start, records=records)
         # What follows the last training, in this order: a measurement, a selection.
         n_measured = sum(row["event"] == "measure" for row in rows[:kept])
         for i in range(kept, len(rows)):
@@ -156,51 +158,45 @@ class RunFolder:
                     break
                 start, kept = dataclasses.replace(start, measured=True), i + 1
             elif row["event"] == "select" and start.measured:
-                learns = self._selection(loaded, row["round"])
-                if learns is not None:
-                    start = Start(row["round"], 0, start.state, True, learns)
+                records = self._selection(row["round"])
+                if records is not None:
+                    start = Start(row["round"], 0, start.state, True, records)
                     kept = i + 1
                 break
             elif row["event"] == "train":
                 break
         self._take_back(rows[:kept])
         history = tuple(
-            (row["epoch"], {k: v for k, v in row.items() if k not in ("event", "epoch", "seconds")})
+            (row["epoch"], {k: v for k, v in row.items() if k not in _ABOUT})
             for row in rows[:kept]
             if row["event"] == "measure"
         )
-        return dataclasses.replace(start, history=history)
+        samples = self._sampled("round" if start.measured else "probe", step)
+        return dataclasses.replace(start, history=history, samples=samples)
 
     def write(self, event: Event) -> None:
         """Record one event."""
         match event:
+            case Sampled():
+                self._write_sampled(event)
             case Measured():
                 self._write_measured(event)
             case Selected():
-                self._write_samples(f"round-{event.round:03d}", event.candidates.records())
-                self._append_metrics(
-                    "select",
-                    round=event.round,
-                    learned=event.learned,
-                    seconds=event.seconds,
-                    **event.metrics,
-                )
+                self._write_selected(event)
             case Trained():
-                self._append_metrics(
-                    "train",
-                    epoch=event.epoch,
-                    step=event.step,
-                    loss=event.loss,
-                    gradient_norm=event.gradient_norm,
-                    seconds=event.seconds,
-                )
+                self._append_metrics("train", **dataclasses.asdict(event))
             case Snapshot():
                 self._checkpoints.save(Saved(event.state, event.round, event.steps))
             case Judged():
                 self._write_judged(event)
+            case FinalTest():
+                for when, candidates in event.candidates.items():
+                    self._write_samples(f"test-{when}", candidates.records())
+                self._append_metrics("test", epoch=event.epoch, **event.metrics)
             case Finished():
-                self._append_metrics("finish", epoch=event.epoch, reason=event.reason)
                 self._export(event.model)
+                self._append_metrics("finish", epoch=event.epoch, reason=event.reason)
+                self._write_summary(event)
 
     def _export(self, loaded: LoadedModel) -> None:
         """Write the model as a Hugging Face folder."""
@@ -210,11 +206,63 @@ class RunFolder:
         save(loaded.model, loaded.tokenizer, partial)
         partial.rename(self._folder / "export")
 
+    def _write_sampled(self, event: Sampled) -> None:
+        samples = event.samples
+        partial = self._folder / "samples" / ".sampled.partial.npz"
+        arrays = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
+        np.savez(partial, **arrays)
+        partial.rename(self._sampled_path(event.what, event.step))
+
+    def _sampled_path(self, what: str, step: int) -> Path:
+        return self._folder / "samples" / f".sampled-{what}-{step}.npz"
+
+    def _sampled(self, what: str, step: int) -> Samples | None:
+        """Answers of the next phase, if they were sampled before the run was cut short."""
+        path = self._sampled_path(what, step)
+        try:
+            with np.load(path) as arrays:
+                return Samples(**arrays)
+        except (FileNotFoundError, zipfile.BadZipFile):
+            return None
+
+    def _forget_sampled(self) -> None:
+        for path in (self._folder / "samples").glob(".sampled-*.npz"):
+            path.unlink()
+
     def _write_measured(self, event: Measured) -> None:
         self._write_samples(f"probe-{len(self._measured):03d}", event.candidates.records())
-        self._append_metrics("measure", epoch=event.epoch, seconds=event.seconds, **event.metrics)
+        about = dataclasses.asdict(event.effort)
+        self._append_metrics("measure", epoch=event.epoch, **about, **event.metrics)
+        self._forget_sampled()
         self._measured.append({**self._labels, "epoch": event.epoch, **event.metrics})
         trajectories.write(self.trajectory, self._folder / "trajectory.csv")
+
+    def _write_selected(self, event: Selected) -> None:
+        self._write_samples(f"round-{event.round:03d}", event.records)
+        self._append_metrics(
+            "select",
+            round=event.round,
+            learned=event.learned,
+            external_share=event.external_share,
+            **dataclasses.asdict(event.effort),
+            **event.metrics,
+        )
+        self._forget_sampled()
+
+    def _write_summary(self, event: Finished) -> None:
+        """What came out, in one place, once the run is over."""
+        rows = self._rows()
+        tested = next((row for row in rows if row["event"] == "test"), None)
+        summary = {
+            "gapjax": versions()["gapjax"],
+            **{name: self._labels[name] for name in ("recipe", "seed")},
+            "reason": event.reason,
+            "epoch": event.epoch,
+            "first": self._measured[0],
+            "last": self._measured[-1],
+            "test": tested and {when: tested[when] for when in ("before", "after")},
+        }
+        _write_text(self._folder / "summary.json", json.dumps(summary, indent=2) + "\n")
 
     def _write_judged(self, event: Judged) -> None:
         row: dict[str, Any] = {"cautions": event.cautions, "stop": event.stop}
@@ -236,9 +284,9 @@ class RunFolder:
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         _write_text(self._samples(name), "".join(lines))
 
-    def _selection(self, loaded: LoadedModel, round: int) -> Dataset | None:
+    def _selection(self, round: int) -> list[Record] | None:
         path = self._samples(f"round-{round:03d}")
-        return selected_answers(loaded, self._recipe, _read_jsonl(path)) if path.exists() else None
+        return _read_jsonl(path) if path.exists() else None
 
     def _append_metrics(self, kind: str, **values: Any) -> None:
         with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
@@ -257,17 +305,14 @@ class RunFolder:
         lines = (json.dumps(row) + "\n" for row in rows)
         _write_text(self._folder / "metrics.jsonl", "".join(lines))
         self._measured = [
-            {**self._labels, **{k: v for k, v in row.items() if k not in ("event", "seconds")}}
+            self._labels
+            | {"epoch": row["epoch"]}
+            | {k: v for k, v in row.items() if k not in _ABOUT}
             for row in rows
             if row["event"] == "measure"
         ]
         if self._measured:
             trajectories.write(self.trajectory, self._folder / "trajectory.csv")
-
-
-def _versions() -> dict[str, str]:
-    packages = {package: importlib.metadata.version(package) for package in _VERSIONS_OF}
-    return {"python": platform.python_version(), "gapjax": __version__, **packages}
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Int, Key
 
-from gapjax.generation.batching import bucketed, chunks, pad_left, pad_right
+from gapjax.errors import UserError
+from gapjax.generation.batching import chunks, pad_left, pad_right
 from gapjax.generation.scoring import answer_logprobs
 from gapjax.models import Transformer
 from gapjax.selfimprove.recipe import TrainConfig
@@ -23,10 +24,16 @@ from gapjax.selfimprove.recipe import TrainConfig
 class Batch(NamedTuple):
     """Prompts and one answer of each, padded as `answer_logprobs` takes them."""
 
-    prompts: Int[Array, "B S"]
-    prompt_mask: Bool[Array, "B S"]
-    answers: Int[Array, "B 1 L"]
-    answer_mask: Bool[Array, "B 1 L"]
+    prompts: Int[np.ndarray, "B S"]
+    prompt_mask: Bool[np.ndarray, "B S"]
+    answers: Int[np.ndarray, "B 1 L"]
+    answer_mask: Bool[np.ndarray, "B 1 L"]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of prompts and answers, without padding."""
+        filled = self.answer_mask.any((1, 2))
+        return int(self.prompt_mask[filled].sum() + self.answer_mask.sum())
 
 
 class TrainState(NamedTuple):
@@ -43,21 +50,20 @@ class Dataset:
 
     prompts: Sequence[Sequence[int]]
     answers: Sequence[Sequence[int]]  # stop tokens included
+    prompt_width: int  # tokens; at least the longest prompt
     answer_width: int  # tokens; at least the longest answer
 
     def batches(self, size: int, key: Key[Array, ""]) -> Iterator[Batch]:
         """One epoch in random order; a short last batch is filled with empty rows."""
         order = np.asarray(jax.random.permutation(key, len(self.prompts)))
-        prompt_width = bucketed(max(len(prompt) for prompt in self.prompts))
         for rows in chunks(len(order), size):
             chosen = order[rows]
-            tokens, mask = pad_left([self.prompts[i] for i in chosen], prompt_width)
+            tokens, mask = pad_left([self.prompts[i] for i in chosen], self.prompt_width)
             answers, answer_mask = pad_right([self.answers[i] for i in chosen], self.answer_width)
             _, first = np.unique(rows, return_index=True)
             repeated = np.setdiff1d(np.arange(len(rows)), first)
             answer_mask[repeated] = False
-            arrays = (tokens, mask, answers[:, None], answer_mask[:, None])
-            yield Batch(*map(jnp.asarray, arrays))
+            yield Batch(tokens, mask, answers[:, None], answer_mask[:, None])
 
     def steps_per_epoch(self, batch_size: int) -> int:
         return -(-len(self.prompts) // batch_size)
@@ -67,22 +73,26 @@ class Trainer:
     """AdamW on the adapters of a model if it has any, on all of its weights otherwise.
 
     Immutable: `step` maps a `TrainState` to the next one.
+
+    **Arguments:**
+
+    - `steps`: of the whole run, at the end of which a rate that decays has come to 0.
     """
 
-    def __init__(self, model: Transformer, config: TrainConfig) -> None:
+    def __init__(self, model: Transformer, config: TrainConfig, *, steps: int = 0) -> None:
+        if config.batch_size % config.accumulate:
+            raise UserError(
+                f"{config.accumulate} does not divide the batch of {config.batch_size}",
+                where="train.accumulate",
+            )
         adapters = nnx.state(model, nnx.LoRAParam)
         what = nnx.LoRAParam if jax.tree.leaves(adapters) else nnx.Param
         graph, trainable, *frozen = nnx.split(model, what, ...)
         self._graph, self._trainable, self._frozen = graph, trainable, frozen[0]
-        # From a first step that is not wasted: at 0 warm-up steps the full rate at once.
-        rate = optax.schedules.linear_schedule(
-            config.learning_rate / (config.warmup_steps + 1),
-            config.learning_rate,
-            max(config.warmup_steps, 1),
-        )
+        self._parts = config.accumulate
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(config.clip_norm),
-            optax.adamw(rate, weight_decay=config.weight_decay),
+            optax.adamw(_rate(config, steps), weight_decay=config.weight_decay),
         )
 
     def init(self) -> TrainState:
@@ -96,7 +106,7 @@ class Trainer:
 
         **Returns:** the next state; the loss (nats an answer token) and the gradient's norm.
         """
-        return _step(self._graph, self._optimizer, state, self._frozen, batch)
+        return _step(self._graph, self._optimizer, self._parts, state, self._frozen, batch)
 
     def model(self, state: TrainState) -> Transformer:
         """The model at `state`, adapters included."""
@@ -104,24 +114,48 @@ class Trainer:
         return nnx.merge(self._graph, jax.tree.map(jnp.copy, state.trainable), self._frozen)
 
 
-def answer_loss(model: Transformer, batch: Batch) -> Float[Array, ""]:
-    """Mean negative log-likelihood (nats) of the answer tokens; prompts do not count."""
-    logprobs = answer_logprobs(model, *batch)
-    return -logprobs.sum() / jnp.maximum(batch.answer_mask.sum(), 1)
+def _rate(config: TrainConfig, steps: int) -> optax.Schedule:
+    """Learning rate by step. From a first step that is not wasted: never 0."""
+    warm_up = optax.schedules.linear_schedule(
+        config.learning_rate / (config.warmup_steps + 1),
+        config.learning_rate,
+        max(config.warmup_steps, 1),
+    )
+    if config.schedule == "constant":
+        return warm_up
+    decay = optax.schedules.cosine_decay_schedule(
+        config.learning_rate, max(steps - config.warmup_steps, 1)
+    )
+    return optax.schedules.join_schedules([warm_up, decay], [config.warmup_steps])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
 def _step(
     graph: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
+    parts: int,
     state: TrainState,
     frozen: nnx.State,
     batch: Batch,
 ) -> tuple[TrainState, dict[str, Array]]:
-    def loss_of(trainable: nnx.State) -> Array:
-        return answer_loss(nnx.merge(graph, trainable, frozen), batch)
+    count = jnp.maximum(batch.answer_mask.sum(), 1)
 
-    loss, gradient = jax.value_and_grad(loss_of)(state.trainable)
+    def share_of_loss(trainable: nnx.State, part: Batch) -> Array:
+        """A part's contribution to the mean over the answer tokens of the whole batch."""
+        model = nnx.merge(graph, trainable, frozen)
+        return -answer_logprobs(model, *map(jnp.asarray, part)).sum() / count
+
+    loss_and_gradient = jax.value_and_grad(share_of_loss)
+
+    def add_part(total: tuple, part: Batch) -> tuple[tuple, None]:
+        return jax.tree.map(jnp.add, total, loss_and_gradient(state.trainable, part)), None
+
+    if parts == 1:
+        loss, gradient = loss_and_gradient(state.trainable, batch)
+    else:
+        nothing = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.trainable))
+        split: Batch = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+        (loss, gradient), _ = jax.lax.scan(add_part, nothing, split)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.trainable)
     trainable = optax.apply_updates(state.trainable, updates)
     metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}

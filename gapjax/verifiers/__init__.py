@@ -2,16 +2,21 @@
 
 from gapjax.verifiers.base import Verifier, decoded
 from gapjax.verifiers.consistency import SelfConsistency
+from gapjax.verifiers.endpoint import Endpoint
 from gapjax.verifiers.external import External
 from gapjax.verifiers.grading import Grade, grade, grade_all
 from gapjax.verifiers.self_score import Likelihood, Quality, TrueFalse
+from gapjax.verifiers.sources import AnswerFile, Source
 
 __all__ = [
+    "AnswerFile",
+    "Endpoint",
     "External",
     "Grade",
     "Likelihood",
     "Quality",
     "SelfConsistency",
+    "Source",
     "TrueFalse",
     "Verifier",
     "decoded",

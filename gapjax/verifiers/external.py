@@ -1,14 +1,9 @@
-"""Another model's judgement, from a JSONL file.
-
-A line holds the `prompt` and either an `answer` that a stronger model gave to it, with which
-candidates have to agree, or a `response` and its `score` in [0, 1].
-"""
+"""Another model's judgement of the candidates."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -17,85 +12,106 @@ from gapjax.errors import UserError
 from gapjax.generation import Samples
 from gapjax.models import LoadedModel
 from gapjax.tasks import Grading, Problem
-from gapjax.tasks.jsonl import read_rows
 from gapjax.verifiers.base import decoded
 from gapjax.verifiers.grading import grade_all
+from gapjax.verifiers.sources import AnswerFile, Source
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class External:
-    """The score is the file's, or else whether the candidate agrees with the file's answer.
+    """The score is the other model's, or whether the candidate agrees with its answer.
 
-    - `answers`: by prompt; `scores`: by prompt and response.
-    - `method`: how candidates are compared with answers, see `gapjax.verifiers.grade`.
-    - `file`: what complaints name.
+    **Arguments:**
 
-    White space at the ends of prompts and responses does not count. Calling it raises
-    `UserError` if the file says nothing about a candidate, or a comparison with its answer
-    fails: neither is a score of 0.
+    - `source`: the other model.
+    - `judge`: it is asked for its own `"answer"` to each problem, with which the candidates have
+        to agree, or for a `"score"` of each candidate. A file is not asked: the score that is
+        in it holds, or else the answer.
+    - `method`, `run_code`: how candidates are compared with answers, see `gapjax.verifiers.grade`.
+
+    A candidate on which an endpoint has nothing to say that can be used, or whose comparison with
+    its answer fails, has the score NaN, which passes no threshold.
     """
 
-    answers: Mapping[str, str]
-    scores: Mapping[tuple[str, str], float]
-    method: Grading = "numeric"
-    run_code: bool = False
-    file: object = None
-
-    @classmethod
-    def read(cls, path: Path, *, method: Grading = "numeric", run_code: bool = False) -> External:
-        """Read a file. **Raises:** `UserError` that names the line."""
-        answers: dict[str, str] = {}
-        scores: dict[tuple[str, str], float] = {}
-        for number, row in read_rows(path):
-            where = f"{path}, line {number}"
-            texts = {name: row.get(name) for name in ("prompt", "answer", "response")}
-            given = {name for name, text in texts.items() if text is not None}
-            if not all(isinstance(texts[name], str) for name in given) or given not in (
-                {"prompt", "answer"},
-                {"prompt", "response"},
-            ):
-                raise UserError(
-                    "needs texts `prompt` and `answer`, or `prompt`, `response` and a score",
-                    where=where,
-                )
-            prompt = str(texts["prompt"]).strip()
-            if "answer" in given:
-                answers[prompt] = str(texts["answer"])
-                continue
-            score = row.get("score")
-            if isinstance(score, bool) or not isinstance(score, int | float):
-                raise UserError(f"score {score!r} is not a number", where=where)
-            if not 0 <= score <= 1:
-                raise UserError(f"score {score} is not in [0, 1]", where=where)
-            scores[prompt, str(texts["response"]).strip()] = float(score)
-        return cls(answers=answers, scores=scores, method=method, run_code=run_code, file=path)
+    def __init__(
+        self,
+        source: Source,
+        *,
+        judge: Literal["answer", "score"] = "answer",
+        method: Grading = "numeric",
+        run_code: bool = False,
+    ) -> None:
+        self.source = source
+        self._judge, self._method, self._run_code = judge, method, run_code
 
     def __call__(
         self, loaded: LoadedModel, problems: Sequence[Problem], samples: Samples
     ) -> Float[np.ndarray, "P N"]:
-        texts = decoded(loaded, samples)
-        scores = np.full(samples.lengths.shape, np.nan)
-        open_places, responses, answers = [], [], []
-        for p, problem in enumerate(problems):
-            prompt = problem.prompt.strip()
-            for n, text in enumerate(texts[p]):
-                if (key := (prompt, text.strip())) in self.scores:
-                    scores[p, n] = self.scores[key]
-                elif prompt in self.answers:
-                    open_places.append((p, n))
-                    responses.append(text)
-                    answers.append(self.answers[prompt])
-        for place, verdict in zip(
-            open_places,
-            grade_all(responses, answers, self.method, run_code=self.run_code),
-            strict=True,
-        ):
-            if verdict in ("correct", "incorrect"):
-                scores[place] = verdict == "correct"
-        if missing := int(np.isnan(scores).sum()):
+        """See `judge`."""
+        return self.judge([problem.prompt for problem in problems], decoded(loaded, samples))
+
+    def judge(
+        self, prompts: Sequence[str], responses: Sequence[Sequence[str]]
+    ) -> Float[np.ndarray, "P N"]:
+        """Scores in [0, 1] of the N responses to each of P prompts; NaN: no score.
+
+        **Raises:** `UserError` if a file says nothing about a candidate, if an endpoint fails,
+        or if more than half of the scores are NaN.
+        """
+        pairs = [
+            (prompt, text)
+            for prompt, texts in zip(prompts, responses, strict=True)
+            for text in texts
+        ]
+        if isinstance(self.source, AnswerFile):
+            scores = self._by_file(self.source, pairs)
+        elif self._judge == "score":
+            scores = _numbers(self.source.scores(pairs))
+        else:
+            scores = self._by_answers(pairs)
+        if (missing := int(np.isnan(scores).sum())) > scores.size / 2:
+            raise UserError(
+                f"the stronger model gave no usable {self._judge} for {missing} "
+                f"of {scores.size} candidates",
+                where="external",
+                hint="is it the right model, and does it understand the question?",
+            )
+        return scores.reshape(len(prompts), len(responses[0]) if responses else 0)
+
+    def _by_file(
+        self, file: AnswerFile, pairs: Sequence[tuple[str, str]]
+    ) -> Float[np.ndarray, " pairs"]:
+        scores = _numbers(file.scores(pairs))
+        unrated = [i for i, pair in enumerate(pairs) if not file.replies.rated(*pair)]
+        scores[unrated] = self._by_answers([pairs[i] for i in unrated])
+        # What an endpoint could not say is known; what is not in a file was forgotten.
+        silent = (
+            [not file.replies.mention(*pair) for pair in pairs]
+            if file.recorded
+            else np.isnan(scores)
+        )
+        if missing := int(np.sum(silent)):
             raise UserError(
                 f"has no score and no comparable answer for {missing} of {scores.size} candidates",
-                where=self.file,
+                where=file.path,
                 hint="an answer to every prompt is enough",
             )
         return scores
+
+    def _by_answers(self, pairs: Sequence[tuple[str, str]]) -> Float[np.ndarray, " pairs"]:
+        scores = np.full(len(pairs), np.nan)
+        answers = self.source.answers([prompt for prompt, _ in pairs])
+        known = [(i, answer) for i, answer in enumerate(answers) if answer is not None]
+        verdicts = grade_all(
+            [pairs[i][1] for i, _ in known],
+            [answer for _, answer in known],
+            self._method,
+            run_code=self._run_code,
+        )
+        for (i, _), verdict in zip(known, verdicts, strict=True):
+            if verdict in ("correct", "incorrect"):
+                scores[i] = verdict == "correct"
+        return scores
+
+
+def _numbers(scores: Sequence[float | None]) -> Float[np.ndarray, " pairs"]:
+    return np.array([np.nan if score is None else score for score in scores])

@@ -8,7 +8,13 @@ import pytest
 
 from gapjax.generation import Samples
 from gapjax.selfimprove.candidates import Candidates
-from gapjax.selfimprove.measure import answer_entropy, auc, pass_at_k, summarise
+from gapjax.selfimprove.measure import (
+    answer_entropy,
+    auc,
+    expected_calibration_error,
+    pass_at_k,
+    summarise,
+)
 from gapjax.selfimprove.select import best_of_n
 from gapjax.tasks import Problem
 
@@ -41,6 +47,18 @@ def test_auc_is_the_share_of_pairs_in_the_right_order() -> None:
     assert auc(scores, correct) == pytest.approx(expected)
 
 
+def test_calibration_error_of_known_cases() -> None:
+    correct = np.array([True, False, True, False])
+    assert expected_calibration_error(np.full(4, 0.5), correct) == 0
+    assert expected_calibration_error(np.ones(4), correct) == pytest.approx(0.5)
+    assert expected_calibration_error(correct.astype(float), correct) == 0
+    # Two bins: one of three answers at 0.25 with one right, one of one answer at 0.95, wrong.
+    scores = np.array([0.25, 0.25, 0.95, 0.25])
+    wrong_last = np.array([True, False, False, False])
+    expected = 3 / 4 * abs(0.25 - 1 / 3) + 1 / 4 * 0.95
+    assert expected_calibration_error(scores, wrong_last) == pytest.approx(expected)
+
+
 def candidates_with(grades) -> Candidates:
     """Three candidates of each problem; the first one is the surest."""
     shape = np.shape(grades)
@@ -50,7 +68,6 @@ def candidates_with(grades) -> Candidates:
     scores = np.ones(shape)
     return Candidates(
         problems=tuple(Problem(str(p)) for p in range(shape[0])),
-        prompts=tuple([p] for p in range(shape[0])),
         samples=samples,
         texts=tuple(tuple(row) for row in grades),
         grades=np.array(grades),

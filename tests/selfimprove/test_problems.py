@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gapjax.errors import UserError
-from gapjax.selfimprove.problems import grading_of, make_splits, make_verifier
+from gapjax.selfimprove.problems import grading_of, make_external, make_splits, make_verifier
 from gapjax.selfimprove.recipe import parse_recipe
 
 
@@ -51,7 +51,11 @@ def test_the_verifier_gets_what_the_recipe_says() -> None:
     [
         (make_splits, {"task": {"name": "gsm8k"}}, r"task\.file"),
         (make_splits, {"task": {"name": "gsm8k", "file": "none.jsonl"}}, "No such file"),
-        (make_verifier, {"verifier": {"method": "external"}}, r"verifier\.file"),
+        (make_external, {"verifier": {"method": "external"}}, "a stronger model is needed"),
+        (make_external, {"external": {"examples": 3}}, "a stronger model is needed"),
+        (make_external, {"external": {"file": "none.jsonl"}}, "No such file"),
+        (make_external, {"external": {"endpoint": "http://localhost:1/v1"}}, "name of its model"),
+        (make_external, {"external": {"file": "a", "endpoint": "b"}}, "both"),
         (make_verifier, {"verifier": {"question": "{prompt} {answer}"}}, "asks no question"),
     ],
 )

@@ -13,16 +13,31 @@ import pytest
 
 from gapjax.cli.main import main
 from gapjax.errors import UserError
-from gapjax.selfimprove import Measured, Selected, Snapshot, Trained, parse_recipe, self_improve
+from gapjax.selfimprove import (
+    FinalTest,
+    Measured,
+    Sampled,
+    Selected,
+    Snapshot,
+    Trained,
+    parse_recipe,
+    self_improve,
+)
 from gapjax.selfimprove.run_folder import RunFolder
 
 RECIPE = parse_recipe(
     {
         "model": "adder",
-        "task": {"digits": 2, "template": "{a}+{b}=", "train": 16, "probe": 8},
+        "task": {"digits": 2, "template": "{a}+{b}=", "train": 16, "probe": 8, "test": 4},
         "sampling": {"n": 4, "max_new_tokens": 5},
         "adapter": {"rank": 2},
-        "train": {"rounds": 2, "epochs_per_round": 1, "batch_size": 4, "learning_rate": 1e-2},
+        "train": {
+            "rounds": 2,
+            "refresh_every": 2,
+            "epochs_per_round": 1,
+            "batch_size": 4,
+            "learning_rate": 1e-2,
+        },
     }
 )
 
@@ -39,11 +54,13 @@ def run(adder, folder: Path, *, kill=None, warn=no_warning) -> RunFolder:
     """One life of a run; `kill(event, write)` may end it."""
     if folder.exists():
         files = RunFolder.open(folder, RECIPE, warn=warn)
-        events = self_improve(adder, RECIPE, lambda initial: files.start(adder, initial, warn=warn))
+        events = self_improve(adder, RECIPE, lambda initial: files.start(initial, warn=warn))
     else:
         files = RunFolder.create(folder, RECIPE, name="tiny")
         events = self_improve(adder, RECIPE)
     for number, event in enumerate(events):
+        if isinstance(event, Selected):
+            assert event.metrics or event.round == 1  # the answers of round 0 again
         if kill is not None:
             kill(number, event, folder)
         files.write(event)
@@ -51,8 +68,9 @@ def run(adder, folder: Path, *, kill=None, warn=no_warning) -> RunFolder:
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    names = ["trajectory.csv", "export/model.safetensors"]
-    names += sorted(str(p.relative_to(folder)) for p in folder.glob("samples/*"))
+    names = ["trajectory.csv", "summary.json", "export/model.safetensors"]
+    names += sorted(str(p.relative_to(folder)) for p in folder.glob("samples/*.jsonl"))
+    assert not list(folder.glob("samples/.*"))
     return {name: (folder / name).read_bytes() for name in names}
 
 
@@ -66,7 +84,7 @@ def whole(adder, tmp_path_factory):
 def test_killed_before_each_event_is_written(adder, whole, tmp_path) -> None:
     """One run that dies again and again: it lives until the next kind of event comes up."""
     folder = tmp_path / "run"
-    for kind in (Measured, Selected, Trained, Snapshot, Measured, Selected, Snapshot):
+    for kind in (Measured, Selected, Trained, Snapshot, Sampled, Measured, Selected, FinalTest):
 
         def kill(number, event, folder, kind=kind):
             if type(event) is kind:

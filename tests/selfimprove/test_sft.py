@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
+from gapjax.errors import UserError
 from gapjax.models.lora import attach
 from gapjax.selfimprove.recipe import TrainConfig
-from gapjax.selfimprove.sft import Dataset, Trainer, answer_loss
+from gapjax.selfimprove.sft import Dataset, Trainer
 
 CONFIG = TrainConfig(batch_size=4, learning_rate=3e-3, warmup_steps=0)
 DATA = Dataset(
     prompts=[[3, 4, 12, 5, 13], [6, 12, 7, 8, 9, 13], [2, 2, 12, 3, 13]],
     answers=[[3, 4, 1], [5, 1], [9, 9, 9, 1]],
+    prompt_width=8,
     answer_width=8,
 )
 
@@ -34,7 +38,37 @@ def test_loss_is_the_mean_over_answer_tokens(adder) -> None:
         for i, token in enumerate(answer):
             total -= table[len(prompt) + i - 1, token]
             count += 1
-    assert float(answer_loss(adder.model, batch)) == pytest.approx(total / count, rel=1e-5)
+    for parts in (1, 2, 4):  # however the batch is split to save memory
+        trainer = Trainer(adder.model, dataclasses.replace(CONFIG, accumulate=parts))
+        _, metrics = trainer.step(trainer.init(), batch)
+        assert float(metrics["loss"]) == pytest.approx(total / count, rel=1e-5)
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(adder) -> None:
+    batch = next(DATA.batches(4, jax.random.key(0)))
+    states = []
+    for parts in (1, 4):
+        trainer = Trainer(adder.model, dataclasses.replace(CONFIG, accumulate=parts))
+        state, metrics = trainer.step(trainer.init(), batch)
+        states.append((float(metrics["gradient_norm"]), state))
+    assert states[0][0] == pytest.approx(states[1][0], rel=1e-4)
+    moments = [jax.tree.leaves(state.optimizer) for _, state in states]
+    for whole, summed in zip(*moments, strict=True):
+        np.testing.assert_allclose(whole, summed, rtol=1e-3, atol=1e-6)
+    with pytest.raises(UserError, match=r"accumulate: 3 does not divide the batch of 4"):
+        Trainer(adder.model, dataclasses.replace(CONFIG, accumulate=3))
+
+
+def test_a_rate_that_decays_ends_at_zero(adder) -> None:
+    trainer = Trainer(adder.model, dataclasses.replace(CONFIG, schedule="cosine"), steps=2)
+    state = trainer.init()
+    batch = next(DATA.batches(4, jax.random.key(0)))
+    weights = []
+    for _ in range(3):
+        state, _ = trainer.step(state, batch)
+        weights.append(np.asarray(trainer.model(state).embedding[...]))
+    assert np.abs(weights[1] - weights[0]).max() > 0
+    np.testing.assert_array_equal(weights[2], weights[1])
 
 
 def test_an_epoch_shows_every_answer_once_in_batches_of_one_shape() -> None:

@@ -10,7 +10,7 @@ import pytest
 from gapjax.errors import UserError
 from gapjax.generation import Samples
 from gapjax.tasks import Problem
-from gapjax.verifiers import External, SelfConsistency, decoded
+from gapjax.verifiers import AnswerFile, External, SelfConsistency, decoded
 
 PROBLEMS = (Problem("1+2="), Problem("4+4="))
 TEXTS = (("3", "3", "03", "4"), ("8", "+", "9", "=8"))
@@ -48,7 +48,7 @@ def test_answers_and_scores_of_another_model(adder, samples, tmp_path) -> None:
         {"prompt": "1+2=", "response": "4", "score": 0.25},
         {"prompt": "4+4=", "answer": "8"},
     )
-    scores = External.read(file)(adder, PROBLEMS, samples)
+    scores = External(AnswerFile.read(file))(adder, PROBLEMS, samples)
     np.testing.assert_array_equal(scores, [[1, 1, 1, 0.25], [1, 0, 0, 1]])
 
 
@@ -62,7 +62,7 @@ def test_answers_and_scores_of_another_model(adder, samples, tmp_path) -> None:
 def test_silence_is_no_score(adder, samples, tmp_path, rows) -> None:
     file = write(tmp_path / "other.jsonl", *rows)
     with pytest.raises(UserError, match=r"other\.jsonl.* 4 of 8 candidates"):
-        External.read(file)(adder, PROBLEMS, samples)
+        External(AnswerFile.read(file))(adder, PROBLEMS, samples)
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_silence_is_no_score(adder, samples, tmp_path, rows) -> None:
 def test_faults_name_the_line(row, tmp_path) -> None:
     file = write(tmp_path / "other.jsonl", {"prompt": "?", "answer": "3"}, row)
     with pytest.raises(UserError, match="line 2"):
-        External.read(file)
+        AnswerFile.read(file)

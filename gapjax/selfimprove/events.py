@@ -1,0 +1,101 @@
+"""What happens in a run: the events that `self_improve` yields."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from gapjax.generation import Samples
+from gapjax.models import LoadedModel
+from gapjax.selfimprove.candidates import Candidates, Effort
+from gapjax.selfimprove.sft import TrainState
+from gapjax.selfimprove.stopping import Outlook
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """Answers were sampled; they are verified next."""
+
+    what: str  # "probe" or "round"
+    step: int  # optimizer steps of the model that gave them
+    samples: Samples
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """The probe set was sampled and verified."""
+
+    epoch: float  # passes over selected answers so far
+    metrics: dict[str, float]
+    candidates: Candidates
+    model: LoadedModel  # the model that was measured, adapters merged
+    effort: Effort
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What the measurements so far say about the rest of the run."""
+
+    epoch: float
+    outlook: Outlook | None  # None while there are too few of them, and at the end
+    cautions: tuple[str, ...]
+    stop: str | None  # why to stop; None to go on
+
+
+@dataclasses.dataclass(frozen=True)
+class Selected:
+    """A round has chosen the answers it will learn from."""
+
+    round: int
+    records: list[dict[str, Any]]  # a row a problem, with what is learnt from it
+    learned: int  # problems with an answer to learn from
+    external_share: float  # η_t: of all external examples of the run, how many are learnt now
+    # Of the candidates, and what they cost; empty where those of an earlier round are used.
+    metrics: dict[str, float]
+    effort: Effort
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """One optimizer step was made."""
+
+    epoch: float
+    step: int
+    loss: float  # nats an answer token
+    gradient_norm: float
+    tokens: int  # prompts and answers, without padding
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """Training has come to a point where it is measured: the moment to save its state.
+
+    The next step gives the memory of `state` away, so it is to be saved or copied at once.
+    """
+
+    round: int
+    steps: int  # optimizer steps of this round
+    state: TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class FinalTest:
+    """At the end: the test problems, which nothing in the run has seen or was decided by."""
+
+    epoch: float
+    metrics: Mapping[str, dict[str, float]]  # "before" and "after" the run
+    candidates: Mapping[str, Candidates]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """The run is over."""
+
+    epoch: float
+    model: LoadedModel  # adapters merged
+    reason: str  # why it ended here
+
+
+Event = Sampled | Measured | Judged | Selected | Trained | Snapshot | FinalTest | Finished

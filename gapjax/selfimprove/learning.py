@@ -1,0 +1,170 @@
+"""What a round learns from: the verifier's choice, a control's, or a stronger model's.
+
+All of it works on the rows that `Candidates.records` makes and the run folder keeps, so that
+a run that is resumed learns from what it would have learnt from.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from gapjax.dynamics.external import early, late, uniform
+from gapjax.errors import UserError
+from gapjax.generation.batching import bucketed
+from gapjax.models import LoadedModel
+from gapjax.models.prompts import encode_prompt
+from gapjax.selfimprove.recipe import Recipe
+from gapjax.selfimprove.select import best_of_n
+from gapjax.selfimprove.sft import Dataset
+from gapjax.verifiers import External
+
+Record = dict[str, Any]
+
+
+def choose(records: Sequence[Record], recipe: Recipe, key: Key[Array, ""]) -> list[Record]:
+    """Set the field `learned` of each row: what is learnt from it and why, or `None`.
+
+    `learn_from: verified` takes the verifier's choice. The others are control arms that show
+    what the verification is worth: `random` any candidate, `truth` one that is right.
+
+    **Raises:** `UserError` if nothing is left to learn from.
+    """
+    config = recipe.verifier
+    n = len(records[0]["candidates"])
+    at_random = np.asarray(jax.random.randint(key, (len(records),), 0, n))
+    chosen = []
+    for row, anyone in zip(records, at_random, strict=True):
+        learned = None
+        match config.learn_from:
+            case "verified":
+                if not (row["fell_back"] and config.when_none_pass == "skip"):
+                    learned = _candidate(row, row["chosen"], row["reason"])
+            case "random":
+                learned = _candidate(row, int(anyone), "chosen at random")
+            case "truth":
+                right = [float(each["grade"] == "correct") for each in row["candidates"]]
+                if any(right):
+                    best = _best(row, np.asarray(right), threshold=0.5)
+                    learned = _candidate(row, best, "least uncertainty a token of the right ones")
+        chosen.append({**row, "learned": learned})
+    if not any(row["learned"] for row in chosen):
+        wanted = "is right" if config.learn_from == "truth" else f"scored >= {config.threshold}"
+        raise UserError(
+            f"no candidate of any of {len(chosen)} problems {wanted}: there is nothing to learn",
+            where="verifier",
+            hint="lower verifier.threshold or set when_none_pass: choose_among_all",
+        )
+    return chosen
+
+
+def external_problems(recipe: Recipe, key: Key[Array, ""]) -> list[Int[np.ndarray, " examples"]]:
+    """For each round the training problems about which a stronger model is asked.
+
+    No problem comes twice. The shares `η_t` are those of arXiv:2507.00075, section 5.
+
+    **Raises:** `UserError` if the shares do not fit the run.
+    """
+    config, rounds = recipe.external, recipe.train.rounds
+    if config.examples > recipe.task.train:
+        raise UserError(
+            f"{config.examples} is more than the {recipe.task.train} training problems",
+            where="external.examples",
+        )
+    match config.schedule:
+        case "early":
+            shares = early(rounds)
+        case "uniform":
+            shares = uniform(rounds)
+        case "late":
+            shares = late(rounds)
+        case tuple():
+            shares = dict(enumerate(config.schedule, start=1))
+    if len(shares) != rounds or sum(shares.values()) > 1 + 1e-9:
+        raise UserError(
+            f"{list(shares.values())} are not {rounds} shares, one a round, of 1 at most in all",
+            where="external.schedule",
+        )
+    order = np.asarray(jax.random.permutation(key, recipe.task.train))
+    used = np.cumsum([0.0, *(shares[number] for number in sorted(shares))])
+    ends = np.rint(config.examples * used).astype(int)
+    return [order[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def mix_external(
+    records: Sequence[Record],
+    loaded: LoadedModel,
+    recipe: Recipe,
+    external: External,
+    problems: Int[np.ndarray, " examples"],
+) -> list[Record]:
+    """Let a stronger model say what is learnt from some of the problems.
+
+    `external.learn: choice` learns the best of the candidates that it verifies, `answer` its
+    own answer. Where no candidate passes, it has no answer, or one that is longer than the
+    model's may be, the row stays as it was.
+
+    **Arguments:**
+
+    - `problems`: indices of rows.
+    """
+    mixed = list(records)
+    asked = [records[p] for p in problems]
+    prompts = [row["prompt"] for row in asked]
+    if recipe.external.learn == "choice":
+        texts = [[each["text"] for each in row["candidates"]] for row in asked]
+        for p, row, scores in zip(problems, asked, external.judge(prompts, texts), strict=True):
+            if (scores >= recipe.verifier.threshold).any():
+                best = _best(row, scores, threshold=recipe.verifier.threshold)
+                learned = _candidate(row, best, "the stronger model's choice", external=True)
+                mixed[p] = {**row, "learned": learned}
+        return mixed
+    tokenizer = loaded.tokenizer
+    assert tokenizer is not None
+    for p, row, text in zip(problems, asked, external.source.answers(prompts), strict=True):
+        if text is None:
+            continue
+        tokens = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+        if len(tokens) <= recipe.sampling.max_new_tokens:
+            why = "the stronger model's answer"
+            learned = {"candidate": None, "tokens": tokens, "why": why, "external": True}
+            mixed[p] = {**row, "learned": learned}
+    return mixed
+
+
+def dataset(loaded: LoadedModel, recipe: Recipe, records: Sequence[Record]) -> Dataset:
+    """The answers of a round.
+
+    **Raises:** `KeyError` or `TypeError` for rows that are not of this kind.
+    """
+    assert loaded.tokenizer is not None
+    prompts = [encode_prompt(loaded.tokenizer, row["prompt"]) for row in records]
+    kept = [i for i, row in enumerate(records) if row["learned"] is not None]
+    return Dataset(
+        prompts=[prompts[i] for i in kept],
+        answers=[records[i]["learned"]["tokens"] for i in kept],
+        # Of all problems, so that nothing compiles anew when another choice is made.
+        prompt_width=bucketed(max(map(len, prompts))),
+        answer_width=bucketed(recipe.sampling.max_new_tokens),
+    )
+
+
+def external_count(records: Sequence[Record]) -> int:
+    """Of how many rows a stronger model said what is learnt."""
+    return sum(bool(row["learned"] and row["learned"]["external"]) for row in records)
+
+
+def _candidate(row: Record, index: int, why: str, *, external: bool = False) -> Record:
+    tokens = row["candidates"][index]["tokens"]
+    return {"candidate": index, "tokens": tokens, "why": why, "external": external}
+
+
+def _best(row: Record, scores: Float[np.ndarray, " N"], *, threshold: float) -> int:
+    uncertainties = -np.array([[each["logprob"] for each in row["candidates"]]])
+    lengths = np.array([[each["length"] for each in row["candidates"]]])
+    return int(best_of_n(scores[None], uncertainties, lengths, threshold=threshold).index[0])

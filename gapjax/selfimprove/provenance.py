@@ -1,0 +1,45 @@
+"""With what a run was made: packages, interpreter, and the user's own git commit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from typing import Any
+
+from gapjax import __version__
+
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "transformers",
+    "tokenizers",
+    "numpy",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that results depend on."""
+    packages = {package: importlib.metadata.version(package) for package in _PACKAGES}
+    return {"python": platform.python_version(), "gapjax": __version__, **packages}
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit of the working directory's repository, and whether files differ from it.
+
+    None outside a repository, before its first commit, or without git.
+    """
+    try:
+        commit = _git("rev-parse", "HEAD").strip()
+        return {"commit": commit, "changed": bool(_git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], check=True, capture_output=True, text=True, timeout=10
+    ).stdout

@@ -1,0 +1,171 @@
+"""What a round learns: controls, and a stronger model's examples."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gapjax.errors import UserError
+from gapjax.selfimprove import Measured, Selected, parse_recipe, self_improve
+from gapjax.selfimprove.learning import (
+    choose,
+    dataset,
+    external_count,
+    external_problems,
+    mix_external,
+)
+from gapjax.verifiers import AnswerFile, External
+
+
+def recipe(**sections):
+    return parse_recipe(
+        {
+            "model": "adder",
+            "task": {"digits": 2, "template": "{a}+{b}=", "train": 8, "probe": 4},
+            "sampling": {"n": 2, "max_new_tokens": 5},
+            "train": {"rounds": 4, "epochs_per_round": 1, "measure_every": 1, "batch_size": 4},
+        }
+        | sections
+    )
+
+
+def row(prompt: str, *candidates: tuple[str, float, str, int], chosen=0, fell_back=False):
+    return {
+        "prompt": prompt,
+        "chosen": chosen,
+        "fell_back": fell_back,
+        "reason": "least uncertainty a token",
+        "candidates": [
+            {"text": text, "tokens": [int(c) + 2 for c in text] + [1], "logprob": logprob}
+            | {"grade": grade, "length": length}
+            for text, logprob, grade, length in candidates
+        ],
+    }
+
+
+ROWS = [
+    row("11+11=", ("22", -3.0, "correct", 3), ("23", -0.3, "incorrect", 3), chosen=1),
+    row("10+10=", ("21", -1.0, "incorrect", 3), ("2", -9.0, "timeout", 2), fell_back=True),
+    row("12+12=", ("24", -6.0, "correct", 3), ("24", -0.1, "correct", 3), chosen=1),
+]
+
+
+def learned(records) -> list[int | None]:
+    return [row["learned"] and row["learned"]["candidate"] for row in records]
+
+
+@pytest.mark.fast
+def test_the_verifier_chance_and_the_truth_choose() -> None:
+    key = jax.random.key(0)
+    assert learned(choose(ROWS, recipe(), key)) == [1, 0, 1]
+    skip = recipe(verifier={"when_none_pass": "skip"})
+    assert learned(choose(ROWS, skip, key)) == [1, None, 1]
+    truth = choose(ROWS, recipe(verifier={"learn_from": "truth"}), key)
+    assert learned(truth) == [0, None, 1]
+    with pytest.raises(UserError, match="nothing to learn"):
+        choose(ROWS[1:2], recipe(verifier={"learn_from": "truth"}), key)
+
+
+def test_chance_takes_each_candidate_as_often() -> None:
+    by_chance = recipe(verifier={"learn_from": "random"})
+    drawn = [
+        i for seed in range(3) for i in learned(choose(ROWS * 100, by_chance, jax.random.key(seed)))
+    ]
+    assert abs(np.mean(drawn) - 0.5) < 4 * 0.5 / np.sqrt(len(drawn))
+    again = learned(choose(ROWS * 100, by_chance, jax.random.key(0)))
+    assert again == drawn[: len(again)]
+
+
+@settings(deadline=None)  # the first call compiles
+@given(
+    rounds=st.integers(1, 12),
+    train=st.integers(1, 50),
+    share=st.floats(0, 1),
+    schedule=st.sampled_from(["early", "uniform", "late", "custom"]),
+)
+def test_every_external_example_is_used_in_one_round(rounds, train, share, schedule) -> None:
+    examples = int(share * train)
+    shares = [1 / rounds] * rounds if schedule == "custom" else schedule
+    problems = external_problems(
+        recipe(
+            task={"train": train},
+            train={"rounds": rounds},
+            external={"examples": examples, "schedule": shares},
+        ),
+        jax.random.key(0),
+    )
+    assert len(problems) == rounds
+    used = np.concatenate(problems).tolist()
+    assert len(set(used)) == len(used) == examples
+    assert all(0 <= p < train for p in used)
+    counts = [len(p) for p in problems]
+    if schedule == "early":
+        assert counts[0] == examples
+    elif schedule == "late":
+        assert counts[max(rounds - 2, 0)] == examples
+    else:
+        assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize(
+    ("external", "complaint"),
+    [
+        ({"examples": 9}, r"external\.examples: 9 is more than the 8"),
+        ({"examples": 4, "schedule": [0.5, 0.5]}, r"external\.schedule: .* not 4 shares"),
+        ({"examples": 4, "schedule": [0.5, 0.5, 0.5, 0]}, r"of 1 at most"),
+    ],
+)
+def test_shares_that_do_not_fit(external, complaint) -> None:
+    with pytest.raises(UserError, match=complaint):
+        external_problems(recipe(external=external), jax.random.key(0))
+
+
+def write(path, answers: dict[str, str]):
+    path.write_text(
+        "".join(json.dumps({"prompt": p, "answer": a}) + "\n" for p, a in answers.items())
+    )
+    return path
+
+
+def test_the_stronger_model_chooses_or_answers(adder, tmp_path) -> None:
+    file = write(tmp_path / "a.jsonl", {"11+11=": "22", "10+10=": "20", "12+12=": "24"})
+    external = External(AnswerFile.read(file))
+    records = choose(ROWS, recipe(), jax.random.key(0))
+    asked = np.array([1, 0])
+
+    mixed = mix_external(records, adder, recipe(), external, asked)
+    assert learned(mixed) == [0, 0, 1]  # no candidate of the second agrees: it stays as it was
+    assert external_count(mixed) == 1
+
+    answer = recipe(external={"learn": "answer"})
+    mixed = mix_external(records, adder, answer, external, asked)
+    assert external_count(mixed) == 2
+    learns = dataset(adder, answer, mixed)
+    assert [adder.tokenizer.decode(a, skip_special_tokens=True) for a in learns.answers] == [
+        "22",
+        "20",
+        "24",
+    ]
+    assert {answer[-1] for answer in learns.answers} == {adder.tokenizer.eos_token_id}
+
+
+def test_examples_come_in_their_rounds_and_are_on_record(adder, tmp_path) -> None:
+    sums = {f"{a}+{b}=": str(a + b) for a in range(10, 100) for b in range(10, 100)}
+    file = write(tmp_path / "sums.jsonl", sums)
+    external = {"file": str(file), "examples": 6, "schedule": [0.5, 0, 0.5, 0], "learn": "answer"}
+    events = list(self_improve(adder, recipe(external=external)))
+    selected = [event for event in events if isinstance(event, Selected)]
+    assert [event.external_share for event in selected] == [0.5, 0, 0.5, 0]
+    assert [external_count(event.records) for event in selected] == [3, 0, 3, 0]
+    for event in selected:
+        for record in event.records:
+            if record["learned"]["external"]:
+                text = adder.tokenizer.decode(record["learned"]["tokens"], skip_special_tokens=True)
+                assert text.strip() == record["answer"]
+    measured = [event for event in events if isinstance(event, Measured)]
+    assert [event.metrics["external_share"] for event in measured] == [0, 0.5, 0, 0.5, 0]
