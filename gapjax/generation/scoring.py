@@ -46,6 +46,7 @@ def answer_logprobs(
     prompt_mask: Bool[Array, "P S"],
     answers: Int[Array, "P N L"],
     answer_mask: Bool[Array, "P N L"],
+    room: Int[Array, ""] | int | None = None,
 ) -> Float[Array, "P N L"]:
     """Log-probability (nats) of every answer token given the prompt and what precedes it.
 
@@ -55,10 +56,12 @@ def answer_logprobs(
 
     - `prompts`, `prompt_mask`: left-padded prompts.
     - `answers`, `answer_mask`: N right-padded answers of each prompt.
+    - `room`: as in `score`.
 
     **Returns:** zero at padding.
     """
-    last, prefix = model.prefill(prompts, prompt_mask, room=_longest(answer_mask))
+    room = _longest(answer_mask) if room is None else room
+    last, prefix = model.prefill(prompts, prompt_mask, room=room)
     hidden = model.extend(answers, answer_mask, prefix)
     # The token at position l is predicted from the position before it; the first one
     # from the end of the prompt.
@@ -97,7 +100,7 @@ def _longest(mask: Bool[Array, "P N L"]) -> Int[Array, " P"]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _answer_logprobs(graph: nnx.GraphDef, state: nnx.State, *arrays: Array) -> Array:
+def _answer_logprobs(graph: nnx.GraphDef, state: nnx.State, *arrays: Array | None) -> Array:
     return answer_logprobs(nnx.merge(graph, state), *arrays)
 
 
@@ -112,6 +115,7 @@ def score(
     answers: Sequence[Sequence[Sequence[int]]],
     *,
     sequences_at_once: int = 256,
+    room: int | None = None,
 ) -> list[list[Float[np.ndarray, " L"]]]:
     """Teacher-forced per-token log-probabilities (nats) of answers under a model.
 
@@ -120,13 +124,16 @@ def score(
     - `prompts`: token ids of P prompts.
     - `answers`: for each prompt the token ids of its N answers, the same N for all.
     - `sequences_at_once`: bounds the memory; answers of several prompts share a batch.
+    - `room`: how many tokens each prompt had room for, by default its longest answer. It
+        decides which factors longrope takes, and nothing else: the `max_new_tokens` of
+        sampled answers gives the log-probabilities that they were sampled with.
 
     **Returns:** for each prompt and answer an array as long as the answer.
     """
     graph, state = nnx.split(model)
     values = np.concatenate(
         [
-            np.asarray(_answer_logprobs(graph, state, *arrays))[:kept]
+            np.asarray(_answer_logprobs(graph, state, *arrays, room))[:kept]
             for arrays, kept in _batches(prompts, answers, sequences_at_once)
         ]
     )

@@ -26,6 +26,22 @@ class Llama3Scaling:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class YarnScaling:
+    """YaRN (arXiv:2309.00071): slow rotary pairs are stretched, fast ones kept.
+
+    A pair is kept if it turns more than `beta_fast` times over the original context, and
+    stretched by `factor` if less than `beta_slow` times.
+    """
+
+    factor: float
+    original_max_position_embeddings: int
+    attention_factor: float  # multiplies queries and keys
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    truncate: bool = True  # the two edges to whole pairs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LongRopeScaling:
     """A divisor for each rotary frequency (arXiv:2402.13753), as in the Phi-3 family.
 
@@ -39,7 +55,13 @@ class LongRopeScaling:
     attention_factor: float  # multiplies the rotated part of queries and of keys
 
 
-RopeScaling = LinearScaling | Llama3Scaling | LongRopeScaling
+RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongRopeScaling
+
+
+_POSITIVE = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads"),
+    *("num_kv_heads", "head_dim", "max_position", "rope_theta"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +92,9 @@ class DecoderConfig:
     tie_embeddings: bool = False  # the output projection is the embedding table
 
     def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)} is not positive")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
                 f"{self.num_heads} attention heads cannot share {self.num_kv_heads} key-value heads"

@@ -19,6 +19,7 @@ from gapjax.models.config import (
     Llama3Scaling,
     LongRopeScaling,
     RopeScaling,
+    YarnScaling,
 )
 
 
@@ -32,7 +33,7 @@ class Family:
     bias_key: bool = False  # `attention_bias` decides on the biases of q, k, v and o
     qk_norm: bool = False
     window: Literal["never", "every layer", "some layers"] = "never"
-    rope_types: tuple[str, ...] = ("default", "linear", "llama3")
+    rope_types: tuple[str, ...] = ("default", "linear", "llama3", "yarn")
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of missing keys
 
 
@@ -134,7 +135,8 @@ def config_from_hf(raw: Mapping[str, Any], *, where: object) -> DecoderConfig:
     **Raises:** `UserError` for an architecture or a feature that gapjax does not know,
     rather than silently computing something else, and for missing keys.
     """
-    architecture = (raw.get("architectures") or [None])[0]
+    listed = raw.get("architectures")
+    architecture = str(listed[0]) if isinstance(listed, list) and listed else None
     known = {family.architecture: name for name, family in FAMILIES.items()}
     if architecture not in known:
         raise UserError(
@@ -185,7 +187,7 @@ def config_from_hf(raw: Mapping[str, Any], *, where: object) -> DecoderConfig:
         )
     except KeyError as error:
         raise UserError(f"key {error} is missing", where=where) from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(str(error), where=where) from error
 
 
@@ -231,6 +233,17 @@ def _rope_scaling(
             high_freq_factor=float(rope["high_freq_factor"]),
             original_max_position_embeddings=int(original or raw["max_position_embeddings"]),
         )
+    if kind == "yarn":
+        factor = float(rope["factor"])
+        given = rope.get("attention_factor")
+        return YarnScaling(
+            factor=factor,
+            original_max_position_embeddings=int(original or raw["max_position_embeddings"]),
+            attention_factor=_yarn_attention(factor, rope) if given is None else float(given),
+            beta_fast=float(rope.get("beta_fast") or 32),
+            beta_slow=float(rope.get("beta_slow") or 1),
+            truncate=bool(rope.get("truncate", True)),
+        )
     if kind == "longrope":
         stretch = float(rope.get("factor") or raw["max_position_embeddings"] / original)
         default = math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 else 1.0
@@ -244,9 +257,20 @@ def _rope_scaling(
     return None
 
 
+def _yarn_attention(factor: float, rope: Mapping[str, Any]) -> float:
+    """What YaRN multiplies queries and keys with, unless it is given."""
+
+    def multiplier(weight: float) -> float:
+        return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
+
+    above, below = rope.get("mscale"), rope.get("mscale_all_dim")
+    return multiplier(above) / multiplier(below) if above and below else multiplier(1.0)
+
+
 _ROPE_TYPES: dict[type, str] = {
     LinearScaling: "linear",
     Llama3Scaling: "llama3",
+    YarnScaling: "yarn",
     LongRopeScaling: "longrope",
 }
 

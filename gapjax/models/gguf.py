@@ -125,6 +125,10 @@ def load_gguf(
             where=path,
             hint=f"known: {', '.join(_ARCHITECTURES)}",
         )
+    if (parts := metadata.get("split.count", 1)) > 1:
+        raise UserError(
+            f"is one of {parts} parts", where=path, hint="join them: llama-gguf-split --merge"
+        )
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     config = _read_config(metadata, architecture, tensors)
     source = _GGUFTensors(reader, config, architecture, path)
@@ -181,7 +185,11 @@ def _read_config(
                 "attention_factor": get("rope.scaling.attn_factor"),
             }
     elif (kind := get("rope.scaling.type", "none")) != "none":
-        raw["rope_scaling"] = {"rope_type": kind, "factor": get("rope.scaling.factor")}
+        raw["rope_scaling"] = {
+            "rope_type": kind,
+            "factor": get("rope.scaling.factor"),
+            "original_max_position_embeddings": get("rope.scaling.original_context_length"),
+        }
     if _ROPE_FREQUENCIES in tensors:
         divisors = _dequantized(tensors[_ROPE_FREQUENCIES], metadata.path)
         raw["rope_scaling"] = _llama3_rule(divisors, raw, metadata.path)

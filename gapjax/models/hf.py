@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _WEIGHTS = "model.safetensors"
 _SHARDS = "model-{:05d}-of-{:05d}.safetensors"
 _INDEX = "model.safetensors.index.json"
+_STORED = ("F64", "F32", "F16", "BF16")
 _CONFIG = "config.json"
 _GENERATION_CONFIG = "generation_config.json"
 
@@ -38,20 +39,28 @@ class SafetensorsFiles:
     A file is mapped anew for each tensor, so that what has been read does not stay in
     memory beside the model.
 
-    **Raises:** `UserError` for a file that is truncated or not safetensors.
+    **Raises:** `UserError` for a file that is truncated, not safetensors, or quantised.
     """
 
     def __init__(self, paths: list[Path]) -> None:
         self._files: dict[str, Path] = {}
-        shapes = {}
+        shapes, stored = {}, {}
         for path in paths:
             try:
                 with safe_open(path, framework="numpy") as file:
                     for name in file.keys():  # noqa: SIM118 (not a dict)
+                        tensor = file.get_slice(name)
                         self._files[name] = path
-                        shapes[name] = tuple(file.get_slice(name).get_shape())
+                        shapes[name] = tuple(tensor.get_shape())
+                        stored.setdefault(tensor.get_dtype(), name)
             except (SafetensorError, OSError) as error:
                 raise UserError(f"not a readable safetensors file ({error})", where=path) from error
+        for dtype in stored.keys() - set(_STORED):
+            raise UserError(
+                f"{stored[dtype]} is stored as {dtype}",
+                where=self._files[stored[dtype]],
+                hint=f"only {', '.join(_STORED)} are read: quantised weights need their scales",
+            )
         self.shapes: Mapping[str, tuple[int, ...]] = shapes
 
     def read(self, name: str) -> np.ndarray:

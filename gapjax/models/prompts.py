@@ -37,12 +37,25 @@ def encode_around(
     Lets a verifier quote an answer as the very tokens that were sampled.
     """
     if tokenizer.chat_template is None:
-        return tokenizer.encode(before), tokenizer.encode(after, add_special_tokens=False)
+        return tokenizer.encode(before), _encode_after(tokenizer, after)
     left, right = _as_chat(tokenizer, before + _HOLE + after).split(_HOLE)
-    return (
-        tokenizer.encode(left, add_special_tokens=False),
-        tokenizer.encode(right, add_special_tokens=False),
-    )
+    return tokenizer.encode(left, add_special_tokens=False), _encode_after(tokenizer, right)
+
+
+def _encode_after(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Token ids of text that follows other tokens.
+
+    SentencePiece's tokenizers put a space before any text, which is none of its own here.
+    """
+
+    def encode(part: str) -> list[int]:
+        return tokenizer.encode(part, add_special_tokens=False)
+
+    if not tokenizer.convert_ids_to_tokens(encode("x"))[0].startswith("▁"):
+        return encode(text)
+    # They spell the hole as a byte, which merges with nothing.
+    hole, ids = encode(_HOLE)[-1], encode(_HOLE + text)
+    return ids[ids.index(hole) + 1 :]
 
 
 def stop_tokens(

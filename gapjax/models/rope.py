@@ -11,7 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from gapjax.models.config import DecoderConfig, LinearScaling, Llama3Scaling, LongRopeScaling
+from gapjax.models.config import (
+    DecoderConfig,
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    YarnScaling,
+)
 
 
 class Rotation(NamedTuple):
@@ -44,6 +50,8 @@ def frequencies(config: DecoderConfig, *, long: bool = False) -> Float[np.ndarra
             plain = plain / factor
         case Llama3Scaling() as scaling:
             plain = _blend(plain, scaling)
+        case YarnScaling() as scaling:
+            plain = _ramp(plain, scaling, config.rope_theta)
         case LongRopeScaling() as scaling:
             plain = plain / np.asarray(scaling.long_factor if long else scaling.short_factor)
     return plain.astype(np.float32)
@@ -55,6 +63,19 @@ def _blend(plain: np.ndarray, scaling: Llama3Scaling) -> np.ndarray:
     keep = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
     keep = np.clip(keep, 0.0, 1.0)
     return keep * plain + (1 - keep) * plain / scaling.factor
+
+
+def _ramp(plain: np.ndarray, scaling: YarnScaling, theta: float) -> np.ndarray:
+    # From the pair that turns `beta_fast` times to the one that turns `beta_slow` times.
+    pairs = plain.size
+    turns = np.array([scaling.beta_fast, scaling.beta_slow])
+    waves = scaling.original_max_position_embeddings / (2 * np.pi * turns)
+    begin, end = pairs * np.log(waves) / np.log(theta)
+    if scaling.truncate:
+        begin, end = np.floor(begin), np.ceil(end)
+    begin, end = max(begin, 0), min(end, 2 * pairs - 1)
+    stretched = np.clip((np.arange(pairs) - begin) / (end - begin or 1e-3), 0.0, 1.0)
+    return stretched * plain / scaling.factor + (1 - stretched) * plain
 
 
 def is_long(config: DecoderConfig, lengths: Int[Array, "*batch"]) -> Bool[Array, "*batch"]:
@@ -72,8 +93,8 @@ def rotation(
         per_sequence = jnp.where(
             long[..., None], frequencies(config, long=True), frequencies(config)
         )[..., None, :]
-        stretch = config.rope_scaling.attention_factor
     else:
-        per_sequence, stretch = jnp.asarray(frequencies(config)), 1.0
+        per_sequence = jnp.asarray(frequencies(config))
+    stretch = getattr(config.rope_scaling, "attention_factor", 1.0)
     angles = positions[..., None].astype(jnp.float32) * per_sequence
     return Rotation(jnp.cos(angles) * stretch, jnp.sin(angles) * stretch)

@@ -13,6 +13,7 @@ from gapjax import models
 from gapjax.errors import UserError
 from gapjax.generation import sample, sampler, score
 from gapjax.models.prompts import encode_prompt, stop_tokens
+from tests.models.tiny import random_model, reference
 
 EOS = 1
 
@@ -133,6 +134,49 @@ def test_the_loop_ends_when_all_answers_have(adder, prompts) -> None:
     samples = draw(adder, prompts, temperature=0.0, max_new_tokens=40)
     assert samples.finished.all()
     assert samples.lengths.max() <= 5
+
+
+def test_longrope_settles_its_factors_by_the_room_for_an_answer(tmp_path) -> None:
+    torch = pytest.importorskip("torch")
+    theirs = reference(tmp_path, "phi3, long factors")  # original context: 24 tokens
+    model = models.load(tmp_path).model
+    options = {"key": jax.random.key(0), "n": 1, "max_new_tokens": 8, "stop": [2]}
+    rng = np.random.default_rng(0)
+    for length in (16, 30):  # all within the original context, or beyond it from the beginning
+        prompt = rng.integers(3, 97, length).tolist()
+        answer = sample(model, [prompt], temperature=0.0, **options).answer(0, 0)
+        with torch.no_grad():
+            expected = theirs.generate(
+                torch.tensor([prompt]), max_new_tokens=8, do_sample=False, eos_token_id=2
+            )
+        assert answer == expected[0, length:].tolist()
+
+    # An answer that may cross the edge: the factors of the whole text from its first token on,
+    # where `generate` would begin with the short ones and compute everything again at the edge.
+    prompt = rng.integers(3, 97, 20).tolist()
+    samples = sample(model, [prompt], **options)
+    assert samples.lengths[0, 0] > 4
+    with torch.no_grad():
+        logits = theirs(torch.tensor([prompt + samples.answer(0, 0)])).logits[0, 19:-1]
+    whole = torch.log_softmax(logits, dim=-1).numpy()
+    expected = whole[np.arange(len(whole)), samples.answer(0, 0)]
+    np.testing.assert_allclose(samples.logprobs[0, 0, : len(whole)], expected, atol=1e-3)
+
+
+@pytest.mark.fast
+def test_rescoring_under_longrope_needs_the_room_of_the_samples() -> None:
+    model = random_model("phi3, long factors")
+    prompts = [list(range(10, 30)), list(range(40, 58))]  # 4 and 6 tokens before the edge
+    stop = list(range(3, 60))
+    samples = sample(model, prompts, key=jax.random.key(1), n=2, max_new_tokens=10, stop=stop)
+    assert samples.lengths.max() <= 4
+    same = score(model, prompts, samples.answers(), room=10)
+    other = score(model, prompts, samples.answers())
+    for p in range(2):
+        for n in range(2):
+            got = samples.logprobs[p, n, : samples.lengths[p, n]]
+            np.testing.assert_allclose(got, same[p][n], atol=1e-4)
+            assert np.abs(got - other[p][n]).max() > 0.01
 
 
 _THINGS = [

@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from scipy import special
 
-from gapjax.generation import score, score_choices, scoring
+from gapjax import models
+from gapjax.generation import sample, score, score_choices, scoring
 from gapjax.models import Transformer
 from tests.models.tiny import config
 
@@ -65,6 +67,40 @@ def test_slices_of_the_vocabulary_change_nothing(monkeypatch) -> None:
         got = scoring.token_logprobs(hidden, table, targets)
         np.testing.assert_allclose(got, expected, atol=1e-5)
         np.testing.assert_allclose(jax.grad(total)(hidden), expected_gradient, atol=1e-5)
+
+
+def test_logprobs_of_a_bfloat16_model_are_float32() -> None:
+    # Of a large vocabulary and long answers: rounded to 8 bits, one logit of 20 would be off
+    # by up to 0.06 nats, and a sum of 500 terms by far more.
+    keys = jax.random.split(jax.random.key(0), 3)
+    hidden = jax.random.normal(keys[0], (500, 64), jnp.bfloat16)
+    table = 3 * jax.random.normal(keys[1], (2000, 64), jnp.bfloat16)
+    targets = jax.random.randint(keys[2], (500,), 0, 2000)
+    got = jax.jit(scoring.token_logprobs)(hidden, table, targets)
+    logits = np.asarray(hidden, np.float64) @ np.asarray(table, np.float64).T
+    expected = logits[np.arange(500), targets] - special.logsumexp(logits, axis=-1)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+@pytest.mark.fast
+def test_a_bfloat16_model_samples_and_scores_in_float32() -> None:
+    model = models.load("adder", dtype="bfloat16").model
+    samples = sample(
+        model, PROMPTS, key=jax.random.key(0), n=3, max_new_tokens=8, stop=[1], temperature=2.0
+    )
+    assert samples.logprobs.dtype == np.float32
+    assert samples.uncertainties.dtype == np.float64
+    for p, rows in enumerate(score(model, PROMPTS, samples.answers())):
+        for n, row in enumerate(rows):
+            tokens = np.array([PROMPTS[p] + samples.answer(p, n)])
+            logits = np.asarray(model(tokens)[0, len(PROMPTS[p]) - 1 : -1], np.float64)
+            plain = special.log_softmax(logits, axis=-1)
+            plain = plain[np.arange(len(row)), samples.answer(p, n)]
+            # What is left is the rounding of the activations, in another order of operations.
+            for got in (row, samples.logprobs[p, n, : len(row)]):
+                assert got.dtype == np.float32
+                np.testing.assert_allclose(got, plain, atol=0.15)
 
 
 @pytest.mark.parametrize("differentiated", [False, True])

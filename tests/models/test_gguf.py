@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from gapjax import models
 from gapjax.errors import UserError
 from gapjax.models.assemble import stored_shapes
-from gapjax.models.config import LongRopeScaling
+from gapjax.models.config import LongRopeScaling, YarnScaling
 from gapjax.models.families import FAMILIES, config_from_hf
 from gapjax.models.prompts import encode_around, encode_prompt, stop_tokens
 from gapjax.models.rope import frequencies
@@ -75,11 +77,11 @@ ARCHITECTURES = {
 HEAD_DIM = {"qwen3": 24}
 
 
-def hf_config(architecture: str) -> dict:
+def hf_config(architecture: str, vocab_size: int | None = None) -> dict:
     """What the files written by `write_gguf` describe, as a Hugging Face configuration."""
     config = {
         "architectures": [FAMILIES[architecture].architecture],
-        "vocab_size": 256 + len(MERGES) + 2,
+        "vocab_size": vocab_size or 256 + len(MERGES) + 2,
         "hidden_size": 64,
         "intermediate_size": 96,
         "num_hidden_layers": 2,
@@ -125,13 +127,33 @@ def gguf_names(architecture: str) -> dict[str, str]:
 MERGES = ["a b", "1 2", "12 3", "123 4", "Ġ a", "Ġ 1", "' s", "Ċ Ċ", "Ġ ab", "ab 1"]
 
 
-def write_gguf(path, architecture: str, *, extra=(), pre="smollm", **metadata) -> None:
-    """A random model with quantised matrices, and a byte-level tokenizer."""
-    from gguf import GGMLQuantizationType, GGUFWriter, quants
+def add_byte_level(writer, pre: str) -> int:
+    """A byte-level tokenizer; returns the size of its vocabulary."""
     from tokenizers.pre_tokenizers import ByteLevel
 
-    config = config_from_hf(hf_config(architecture), where=architecture)
+    tokens = [*sorted(ByteLevel.alphabet()), *(merge.replace(" ", "") for merge in MERGES)]
+    tokens += ["<think>", "<|end|>"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * (len(tokens) - 2) + [4, 3])  # user-defined, control
+    writer.add_token_merges(MERGES)
+    writer.add_pad_token_id(0)
+    writer.add_bos_token_id(len(tokens) - 1)
+    writer.add_eos_token_id(len(tokens) - 1)
+    writer.add_add_bos_token(pre == "llama-bpe")
+    return len(tokens)
+
+
+def write_gguf(
+    path, architecture: str, *, extra=(), pre="smollm", add_tokenizer=add_byte_level, **metadata
+) -> None:
+    """A random model with quantised matrices, and a tokenizer."""
+    from gguf import GGMLQuantizationType, GGUFWriter, quants
+
     writer = GGUFWriter(path, architecture)
+    vocab_size = add_tokenizer(writer, pre)
+    config = config_from_hf(hf_config(architecture, vocab_size), where=architecture)
     writer.add_name("tiny")
     keys = {
         "context_length": 128,
@@ -147,17 +169,6 @@ def write_gguf(path, architecture: str, *, extra=(), pre="smollm", **metadata) -
     for key, value in numbers.items():
         add = writer.add_string if isinstance(value, str) else writer.add_float32
         add(f"{architecture}.{key.replace('__', '.')}", value)
-    tokens = [*sorted(ByteLevel.alphabet()), *(merge.replace(" ", "") for merge in MERGES)]
-    tokens += ["<think>", "<|end|>"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokens)
-    writer.add_token_types([1] * (len(tokens) - 2) + [4, 3])  # user-defined, control
-    writer.add_token_merges(MERGES)
-    writer.add_pad_token_id(0)
-    writer.add_bos_token_id(len(tokens) - 1)
-    writer.add_eos_token_id(len(tokens) - 1)
-    writer.add_add_bos_token(pre == "llama-bpe")
     rng = np.random.default_rng(0)
     names = gguf_names(architecture)
     for name, shape in stored_shapes(config).items():
@@ -232,9 +243,16 @@ def test_stretched_rotary_positions_are_recovered(tmp_path) -> None:
     write_gguf(path, "llama", extra=[("rope_freqs.weight", divisors + 0.1)], rope__freq_base=5e5)
     with pytest.raises(UserError, match="unknown rule"):
         models.load(path)
-    write_gguf(path, "llama", rope__scaling__type="yarn", rope__scaling__factor=2.0)
-    with pytest.raises(UserError, match="yarn"):
+    write_gguf(path, "llama", rope__scaling__type="dynamic", rope__scaling__factor=2.0)
+    with pytest.raises(UserError, match="'dynamic' is not supported"):
         models.load(path)
+    write_gguf(path, "qwen2", rope__scaling__type="yarn", rope__scaling__factor=4.0)
+    scaling = models.load(path).config.rope_scaling
+    assert scaling == YarnScaling(
+        factor=4.0,
+        original_max_position_embeddings=128,
+        attention_factor=1 + 0.1 * math.log(4.0),
+    )
 
     factors = {"short": [1.0, 1.5, 2.0, 2.5, 3.0, 3.5], "long": [2.0, 4.0, 6.0, 7.0, 8.0, 9.0]}
     tensors = [(f"rope_factors_{kind}.weight", values) for kind, values in factors.items()]
@@ -262,7 +280,7 @@ def test_what_gapjax_does_not_know_is_refused_by_name(tmp_path) -> None:
     ):
         models.load(path)
     write_gguf(path, "llama", pre="unheard_of")
-    with pytest.raises(UserError, match="known: smollm, llama-bpe, qwen2"):
+    with pytest.raises(UserError, match="known: llama, smollm, llama-bpe, qwen2"):
         models.load(path)
     write_gguf(path, "llama", extra=[("blk.0.unheard_of", np.zeros(3))])
     with pytest.raises(UserError, match=r"1 unexpected \(blk.0.unheard_of\)"):

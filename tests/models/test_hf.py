@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
@@ -160,14 +161,26 @@ def test_all_tensors_that_do_not_fit_are_named_at_once(folder) -> None:
         ({"mlp_bias": True}, "mlp_bias"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantization_config"),
         ({"hidden_act": "gelu"}, "gelu"),
+        ({"architectures": "LlamaForCausalLM"}, "known architectures"),
         ({"hidden_size": "many"}, "many"),
+        ({"num_attention_heads": 0}, "num_heads = 0"),
+        ({"num_hidden_layers": -1}, "num_layers = -1"),
+        ({"vocab_size": float("inf")}, "infinity"),
         ({"num_key_value_heads": 3}, "cannot share"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "yarn"),
+        ({"rope_parameters": {"rope_type": "dynamic"}}, "default, linear, llama3, yarn"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "'factor' is missing"),
     ],
 )
 def test_configurations_that_are_not_understood(folder, changes, complaint) -> None:
     edit_config(folder, **changes)
     assert complaint in refusal(folder)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, ml_dtypes.float8_e4m3fn])
+def test_weights_that_need_scales_are_refused(folder, dtype) -> None:
+    name = "model.layers.0.mlp.up_proj.weight"
+    edit_tensors(folder, lambda tensors: tensors.update({name: tensors[name].astype(dtype)}))
+    assert f"{name} is stored as" in refusal(folder)
 
 
 def test_files_that_cannot_be_read(folder) -> None:

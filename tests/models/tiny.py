@@ -67,6 +67,28 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "original_max_position_embeddings": 64,
         }
     },
+    "qwen3, yarn": _QWEN3
+    | {
+        "rope_scaling": {
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": 64,
+        }
+    },
+    "llama, yarn with all options": _LLAMA
+    | {
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 500.0,
+            "factor": 3.0,
+            "original_max_position_embeddings": 32,
+            "beta_fast": 4,
+            "beta_slow": 0.5,
+            "truncate": False,
+            "mscale": 1.3,
+            "mscale_all_dim": 0.4,
+        }
+    },
     "mistral, window": _MISTRAL | {"sliding_window": 11, "rope_theta": 1_000.0},
     "mistral, no window": _MISTRAL | {"sliding_window": None, "head_dim": 12},
     "qwen2": _QWEN2 | {"sliding_window": 11, "use_sliding_window": False},
