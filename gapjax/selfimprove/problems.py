@@ -11,10 +11,12 @@ from gapjax.selfimprove.recipe import Recipe
 from gapjax.tasks import GRADING, Grading, Splits, arithmetic, deal, read_problems
 from gapjax.verifiers import (
     AnswerFile,
+    Endpoint,
     External,
     Likelihood,
     Quality,
     SelfConsistency,
+    Source,
     TrueFalse,
     Verifier,
 )
@@ -33,6 +35,7 @@ def make_splits(recipe: Recipe) -> Splits:
             digits=task.digits,
             train=task.train,
             probe=task.probe,
+            test=task.test,
             seed=task.seed,
             template=task.template or "What is {a} + {b}?",
         )
@@ -52,7 +55,7 @@ def make_splits(recipe: Recipe) -> Splits:
     )
     assert train is not None
     return deal(
-        train, train=task.train, probe=task.probe, test=0, seed=task.seed, held_out=held_out
+        train, train=task.train, probe=task.probe, test=task.test, seed=task.seed, held_out=held_out
     )
 
 
@@ -69,8 +72,60 @@ def grading_of(recipe: Recipe) -> Grading | None:
     return method
 
 
-def make_verifier(recipe: Recipe) -> Verifier:
-    """The verifier of a recipe. **Raises:** `UserError` if its file is missing or faulty."""
+def make_external(recipe: Recipe, source: Source | None = None) -> External | None:
+    """The stronger model of a recipe as a verifier; None if there is none.
+
+    **Arguments:**
+
+    - `source`: in place of the recipe's file or endpoint.
+
+    **Raises:** `UserError` if it is needed and not there, or its file is faulty.
+    """
+    config = recipe.external
+    source = source or make_source(recipe)
+    if source is None:
+        if config.examples or recipe.verifier.method == "external":
+            raise UserError("a stronger model is needed: a file or an endpoint", where="external")
+        return None
+    method = grading_of(recipe) or "exact"
+    return External(source, judge=config.judge, method=method, run_code=recipe.task.run_code)
+
+
+def make_source(recipe: Recipe, record: Path | None = None) -> Source | None:
+    """The file or endpoint of a recipe's stronger model, if it has one.
+
+    **Arguments:**
+
+    - `record`: a file in which the endpoint's replies are kept, and looked up.
+
+    **Raises:** `UserError` if the file cannot be read, or an endpoint lacks its model's name.
+    """
+    config = recipe.external
+    if config.file is not None and config.endpoint is not None:
+        raise UserError("has both a file and an endpoint", where="external")
+    if config.file is not None:
+        return AnswerFile.read(Path(config.file))
+    if config.endpoint is None:
+        return None
+    if config.model is None:
+        raise UserError("an endpoint needs the name of its model", where="external.model")
+    return Endpoint(
+        config.endpoint,
+        config.model,
+        key_variable=config.key_variable,
+        concurrency=config.concurrency,
+        timeout=config.timeout,
+        record=record,
+    )
+
+
+def make_verifier(recipe: Recipe, external: External | None = None) -> Verifier:
+    """The verifier of a recipe.
+
+    **Arguments:**
+
+    - `external`: what `make_external` made.
+    """
     config = recipe.verifier
     if config.question is not None and config.method not in ("true_false", "quality"):
         raise UserError(f"{config.method} asks no question", where="verifier.question")
@@ -84,13 +139,8 @@ def make_verifier(recipe: Recipe) -> Verifier:
         case "self_consistency":
             return SelfConsistency(method=grading_of(recipe) or "exact")
         case "external":
-            if config.file is None:
-                raise UserError("the external verifier needs a JSONL file", where="verifier.file")
-            return External(
-                AnswerFile.read(Path(config.file)),
-                method=grading_of(recipe) or "exact",
-                run_code=recipe.task.run_code,
-            )
+            assert external is not None
+            return external
 
 
 def _asking(verifier: _Asking, recipe: Recipe) -> _Asking:

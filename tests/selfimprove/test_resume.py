@@ -169,6 +169,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys) -> None:
 TINY = [
     "--task.train=8",
     "--task.probe=4",
+    "--task.test=0",
     "--sampling.n=2",
     "--train.batch_size=4",
     "--train.epochs_per_round=1",
@@ -176,7 +177,13 @@ TINY = [
 ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        *(pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGTERM, signal.SIGINT)),
+    ],
+)
 def test_a_real_signal_from_the_shell(number, tmp_path) -> None:
     """The process gets the signal as soon as its first checkpoint is there."""
     command = ["train", "adder", *TINY, "--out"]
