@@ -46,6 +46,7 @@ def answer_logprobs(
     prompt_mask: Bool[Array, "P S"],
     answers: Int[Array, "P N L"],
     answer_mask: Bool[Array, "P N L"],
+    *,
     room: Int[Array, ""] | int | None = None,
 ) -> Float[Array, "P N L"]:
     """Log-probability (nats) of every answer token given the prompt and what precedes it.
@@ -100,8 +101,10 @@ def _longest(mask: Bool[Array, "P N L"]) -> Int[Array, " P"]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _answer_logprobs(graph: nnx.GraphDef, state: nnx.State, *arrays: Array | None) -> Array:
-    return answer_logprobs(nnx.merge(graph, state), *arrays)
+def _answer_logprobs(
+    graph: nnx.GraphDef, state: nnx.State, room: int | None, *arrays: Array
+) -> Array:
+    return answer_logprobs(nnx.merge(graph, state), *arrays, room=room)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -133,7 +136,7 @@ def score(
     graph, state = nnx.split(model)
     values = np.concatenate(
         [
-            np.asarray(_answer_logprobs(graph, state, *arrays, room))[:kept]
+            np.asarray(_answer_logprobs(graph, state, room, *arrays))[:kept]
             for arrays, kept in _batches(prompts, answers, sequences_at_once)
         ]
     )

@@ -40,7 +40,12 @@ class Metadata:
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key that may be absent."""
         field = self._reader.get_field(key)
-        return default if field is None else field.contents()
+        try:
+            return default if field is None else field.contents()
+        except (ValueError, IndexError) as error:
+            raise UserError(
+                f"metadata key {key!r} is damaged ({error})", where=self.path
+            ) from error
 
     def __getitem__(self, key: str) -> Any:
         value = self.get(key)

@@ -52,6 +52,16 @@ def read_tokenizer(metadata: Metadata) -> PreTrainedTokenizerFast:
     **Raises:** `UserError` for any but SentencePiece's byte-pair encoding and byte-level ones
     with a known cutting rule, and for lists that do not fit together.
     """
+    # `tokenizers` raises bare `Exception`s.
+    try:
+        return _build(metadata)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"tokenizer cannot be read ({error})", where=metadata.path) from error
+
+
+def _build(metadata: Metadata) -> PreTrainedTokenizerFast:
     from tokenizers import AddedToken, processors
     from transformers import PreTrainedTokenizerFast
 

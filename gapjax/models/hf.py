@@ -44,7 +44,8 @@ class SafetensorsFiles:
 
     def __init__(self, paths: list[Path]) -> None:
         self._files: dict[str, Path] = {}
-        shapes, stored = {}, {}
+        shapes: dict[str, tuple[int, ...]] = {}
+        stored: dict[str, str] = {}  # a tensor of each type
         for path in paths:
             try:
                 with safe_open(path, framework="numpy") as file:
@@ -61,7 +62,7 @@ class SafetensorsFiles:
                 where=self._files[stored[dtype]],
                 hint=f"only {', '.join(_STORED)} are read: quantised weights need their scales",
             )
-        self.shapes: Mapping[str, tuple[int, ...]] = shapes
+        self.shapes = shapes
 
     def read(self, name: str) -> np.ndarray:
         """The values of one tensor."""
