@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from gapjax.cli.main import main
 TINY = [
     "--task.train=32",
     "--task.probe=24",
+    "--task.test=8",
     "--sampling.n=4",
     "--train.batch_size=8",
     "--train.epochs_per_round=2",
@@ -29,7 +31,8 @@ COLUMNS = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("train") / "run"
-    assert main(["train", "adder", "--out", str(out), "--seed", "3", *TINY]) == 0
+    options = ["--seed", "3", "--tensorboard", *TINY]
+    assert main(["train", "adder", "--out", str(out), *options]) == 0
     return out
 
 
@@ -58,6 +61,48 @@ def test_the_files_of_the_contract(run) -> None:
     assert summary["curves"][0]["labels"] == {"recipe": "adder", "seed": "3"}
     for picture in ("plots/progress.png", "posterior/plots/trajectory.png"):
         assert (run / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_came_out_in_one_place(run) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    table = pd.read_csv(run / "trajectory.csv")
+    assert summary["reason"] == "the budget of epochs is spent"
+    assert summary["first"]["gap"] == pytest.approx(table["gap"].iloc[0])
+    assert summary["last"]["gap"] == pytest.approx(table["gap"].iloc[-1])
+    rows = read_jsonl(run / "samples" / "test-after.jsonl")
+    right = np.mean([c["grade"] == "correct" for row in rows for c in row["candidates"]])
+    assert summary["test"]["after"]["solver_accuracy"] == pytest.approx(right)
+    report = (run / "report.html").read_text()
+    assert summary["reason"] in report
+
+
+def test_time_and_tokens_of_every_phase(run) -> None:
+    rows = read_jsonl(run / "metrics.jsonl")
+    for row in rows:
+        if row["event"] in ("measure", "select"):
+            assert set(row["seconds"]) == {"sample", "grade", "verify"}
+            assert min(row["seconds"].values()) >= 0
+    first = read_jsonl(run / "samples" / "probe-000.jsonl")
+    tokens = sum(c["length"] for row in first for c in row["candidates"])
+    assert rows[0]["tokens"] == tokens
+    assert all(row["tokens"] > 0 for row in rows if row["event"] == "train")
+
+
+def test_tensorboard_has_the_measurements(run) -> None:
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    (path,) = (run / "tensorboard").iterdir()
+    data, found = path.read_bytes(), {}
+    while data:  # TFRecord: length, its checksum, the record, its checksum
+        (length,) = struct.unpack("<Q", data[:8])
+        event = event_pb2.Event.FromString(data[12 : 12 + length])
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value.simple_value))
+        data = data[16 + length :]
+    table = pd.read_csv(run / "trajectory.csv")
+    steps, gaps = zip(*found["probe/gap"], strict=True)
+    assert steps == (0, 2, 4, 6, 8)
+    np.testing.assert_allclose(gaps, table["gap"], rtol=1e-6)
+    assert len(found["train/loss"]) == 8
 
 
 def test_uncertainties_agree_with_transformers_in_float64(run) -> None:
