@@ -176,7 +176,7 @@ class Chat:
         said = self._clean(_complaint(response))
         hints = {
             404: f"is the address right, and is {self.model!r} the name of a model there?",
-            400: "do the model and the options of the request fit together?",
+            400: f"is {self.model!r} the name of a model there, and does it know the options?",
         }
         return UserError(
             f"refuses the request (HTTP {status}{': ' if said else ''}{said})",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
+import signal
 import socket
 import threading
 import time
@@ -80,6 +82,28 @@ def test_answers(server, ask) -> None:
     assert all("Authorization" not in headers for headers in server.headers)
 
 
+def test_in_a_notebook(ask) -> None:
+    async def cell() -> list[str | None]:
+        return ask().answers(["?"])
+
+    assert asyncio.run(cell()) == ["7"]
+
+
+def test_an_interrupt_does_not_wait_for_replies(server, ask, tmp_path) -> None:
+    def respond(question: str, _: int) -> Reply:
+        if question == "hang":
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            server.ending.wait(20)
+        return Reply()
+
+    server.respond = respond
+    record = tmp_path / "replies.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        ask(concurrency=1, record=record).answers(["first", "hang", "last"])
+    assert server.at_once == 1  # still at it
+    assert [row["prompt"] for row in rows(record)] == ["first"]
+
+
 def test_grades_become_scores(server, ask) -> None:
     server.respond = lambda question, _: Reply("9" if "answer: 3" in question else " **4.** \n")
     pairs = [("1+2=", "3"), ("1+2=", "{prompt}"), ("1+2=", "3 ")]
@@ -115,7 +139,7 @@ def test_concurrency(server, ask) -> None:
     full = threading.Barrier(3)
 
     def respond(*_: object) -> Reply:
-        full.wait(timeout=5)  # goes on when three are here, so that there are three at a time
+        full.wait(timeout=30)  # goes on when three are here, so that there are three at a time
         time.sleep(0.02)  # and would be joined by a fourth
         return Reply()
 
@@ -181,15 +205,19 @@ def test_hanging(server, ask, tmp_path) -> None:
         return Reply()
 
     server.respond = respond
-    endpoint = ask(timeout=0.1, retries=1, concurrency=1, record=tmp_path / "replies.jsonl")
+    endpoint = ask(concurrency=1, record=tmp_path / "replies.jsonl")
+    endpoint.answers(["first"])
+    endpoint.timeout, endpoint.retries = 0.1, 1
     with pytest.raises(UserError, match=r"2 attempts .*no reply within 0.1 s\); .*--resume"):
         endpoint.answers(["first", "hang", "last"])
     assert [row["prompt"] for row in rows(tmp_path / "replies.jsonl")] == ["first"]
+    assert "last" not in server.questions
 
 
 def test_bytes_that_trickle_in_are_late_too(monkeypatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(20)
 
     def trickle() -> None:
         connection, _ = listener.accept()
@@ -203,8 +231,8 @@ def test_bytes_that_trickle_in_are_late_too(monkeypatch) -> None:
     thread.start()
     with listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(UserError, match=r"no reply within 0.1 s"):
-            Endpoint(url, "slow", timeout=0.1, retries=0).answers(["?"])
+        with pytest.raises(UserError, match=r"no reply within 0.3 s"):
+            Endpoint(url, "slow", timeout=0.3, retries=0).answers(["?"])
         thread.join()
 
 
