@@ -17,6 +17,7 @@ _SUBPACKAGES = (
     "generation",
     "models",
     "posterior",
+    "report",
     "selfimprove",
     "tasks",
     "trajectories",

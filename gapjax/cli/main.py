@@ -21,6 +21,7 @@ _COMMAND_MODULES = (
     "gapjax.cli.planning",
     "gapjax.cli.models",
     "gapjax.cli.training",
+    "gapjax.cli.report",
 )
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it

@@ -1,0 +1,154 @@
+"""A run as its files tell it, finished or not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from gapjax.errors import UserError
+from gapjax.tables import read_table
+from gapjax.trajectories import EPOCH, SOLVER, VERIFIER
+
+_LABELS = ("recipe", "seed")
+
+
+@dataclass(frozen=True, eq=False)
+class RunFiles:
+    """What a run has written so far; made by `read_run`.
+
+    - `trajectory`: a row a checkpoint; columns of numbers are numbers.
+    - `events`: the whole lines of `metrics.jsonl`.
+    - `recipe`, `versions`: as they were written; empty if the file is gone.
+    """
+
+    folder: Path
+    trajectory: pd.DataFrame
+    events: tuple[dict[str, Any], ...]
+    recipe_text: str
+    recipe: dict[str, Any]
+    versions: dict[str, Any]
+
+    @property
+    def labels(self) -> list[str]:
+        """The label columns of the trajectory that tell runs apart."""
+        return [name for name in _LABELS if name in self.trajectory]
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        if "recipe" in self.trajectory:
+            return str(self.trajectory["recipe"].iloc[0])
+        return self.folder.absolute().name
+
+    @property
+    def passes(self) -> list[int]:
+        """The k for which pass@k was measured, ascending; none without known answers."""
+        return measured_passes(self.trajectory)
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The events of one kind."""
+        return [row for row in self.events if row["event"] == kind]
+
+    def problems(self, name: str) -> list[dict[str, Any]]:
+        """The rows of `samples/NAME.jsonl`; none if there is no such file.
+
+        **Raises:** `UserError` naming a line that is not what a run writes.
+        """
+        path = self.folder / "samples" / f"{name}.jsonl"
+        if not path.exists():
+            return []
+        rows = _read_jsonl(path)
+        for number, row in enumerate(rows, start=1):
+            candidates = row.get("candidates")
+            whole = isinstance(candidates, list) and all(
+                isinstance(each, dict) and {"text", "logprob", "length"} <= set(each)
+                for each in candidates
+            )
+            if not (whole and candidates and "prompt" in row and "chosen" in row):
+                raise UserError("is not a row of samples", where=f"{path}, row {number}")
+        return rows
+
+    def probe(self, checkpoint: int) -> list[dict[str, Any]]:
+        """The probe samples of a row of the trajectory; negative numbers count from its end."""
+        return self.problems(f"probe-{checkpoint % len(self.trajectory):03d}")
+
+
+def measured_passes(trajectory: pd.DataFrame) -> list[int]:
+    """The k of the columns `pass_at_k`, ascending."""
+    prefix = "pass_at_"
+    columns = [str(name) for name in trajectory if str(name).startswith(prefix)]
+    return sorted(int(name.removeprefix(prefix)) for name in columns)
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Read the files of a run.
+
+    **Raises:** `UserError` if the folder holds no run, or none that has measured anything.
+    """
+    if not (folder / "metrics.jsonl").is_file() and not (folder / "recipe.yaml").is_file():
+        raise UserError("holds no run", where=folder, hint="give a folder that gapjax train wrote")
+    if not (folder / "trajectory.csv").is_file():
+        raise UserError("this run has not measured anything yet", where=folder)
+    table = read_table(folder / "trajectory.csv").frame
+    trajectory = table.apply(_numbers_where_possible)
+    for column in (EPOCH, SOLVER, VERIFIER):
+        if column not in trajectory or not pd.api.types.is_numeric_dtype(trajectory[column]):
+            where = f"{folder / 'trajectory.csv'}, column {column}"
+            raise UserError("does not hold numbers", where=where)
+    if trajectory.empty:
+        raise UserError("this run has not measured anything yet", where=folder)
+    recipe_text = _text_of(folder / "recipe.yaml")
+    events = _read_jsonl(folder / "metrics.jsonl")
+    return RunFiles(
+        folder=folder,
+        trajectory=trajectory,
+        events=tuple(row for row in events if "event" in row),
+        recipe_text=recipe_text,
+        recipe=_table_of(recipe_text, folder / "recipe.yaml"),
+        versions=_table_of(_text_of(folder / "versions.json"), folder / "versions.json"),
+    )
+
+
+def _numbers_where_possible(column: pd.Series) -> pd.Series:
+    given = column.astype(str).str.strip() != ""
+    numbers = pd.to_numeric(column, errors="coerce")
+    return numbers if given.any() and numbers[given].notna().all() else column
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("cannot be read", where=path) from error
+
+
+def _table_of(text: str, path: Path) -> dict[str, Any]:
+    try:
+        table = yaml.safe_load(text) or {}  # which reads JSON too
+    except yaml.YAMLError as error:
+        raise UserError("cannot be read", where=path) from error
+    if not isinstance(table, dict):
+        raise UserError("is not a table of fields", where=path)
+    return table
+
+
+def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file, but for one that was being written when the run was killed."""
+    *whole, _ = _text_of(path).split("\n")
+    rows = []
+    for number, line in enumerate(whole, start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError("is not JSON", where=f"{path}, row {number}") from error
+        if not isinstance(row, dict):
+            raise UserError("is not a JSON object", where=f"{path}, row {number}")
+        rows.append(row)
+    return rows
