@@ -51,10 +51,12 @@ golden: $(STAMP)  ## recompute the logits stored for the tests (EXTRAS=test,pari
 calibration: $(STAMP)  ## simulation-based calibration and coverage: half an hour, writes benchmarks/results
 	$(BIN)/python -m benchmarks.calibration
 
-benchmarks: $(STAMP)  ## against peers (EXTRAS=test,benchmarks), writes benchmarks/results
+benchmarks: $(STAMP)  ## against peers (EXTRAS=test,benchmarks): the better part of an hour, writes benchmarks/results
 	$(BIN)/python -m benchmarks.external_timing
 	$(BIN)/python -m benchmarks.dynamics_gradients
 	$(BIN)/python -m benchmarks.nuts_peers
+	$(BIN)/python -m benchmarks.model_loading > benchmarks/results/model_loading.md
+	$(BIN)/python -m benchmarks.language_models
 
 clean:  ## remove what make made, runs excepted
 	rm -rf $(VENV) .jax_cache .pytest_cache .mypy_cache .ruff_cache

@@ -1,22 +1,25 @@
-"""Scoring, sampling and a LoRA step on SmolLM2-135M, against transformers and PEFT (torch).
+"""Scoring, sampling and a LoRA step on SmolLM2-135M, against transformers, PEFT and google-tunix.
 
-    python -m benchmarks.language_models      # some minutes; needs torch and peft
+    python -m benchmarks.language_models      # ten minutes; needs torch and peft
     taskset -c 0 python -m benchmarks.language_models      # on a machine that others use too
 
 Float32 on the CPU, everybody on the same cores, contestants interleaved, results checked against
 each other before anything is timed. The peers get the better of what their users write: only
-the logits that are needed, no log-probabilities from `generate`.
+the logits that are needed, no log-probabilities from `generate`. Tunix takes part if it is
+installed (`benchmarks.tunix_sampler` says how).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
 import itertools
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +32,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from benchmarks.timing import MACHINE, interleaved, quartiles
+from benchmarks.tunix_sampler import tunix_sampler
 from gapjax import generation, models
+from gapjax.generation import sampler
 from gapjax.generation.batching import pad_left, pad_right
 from gapjax.models.adapter import save_adapter
 from gapjax.models.load import _smollm2
@@ -208,11 +213,43 @@ def sampling(
         return out
 
     prefill = len(peers.prompts) * (PROMPT_TOKENS * peers.per_token + peers.per_logits)
-    return {
+    contestants = {
         "gapjax": (ours, np.nan),
         "gapjax, prompts and first token": (lambda: ours(1), prefill),
         "transformers": (theirs, np.nan),
     }
+    if importlib.util.find_spec("tunix") is not None:
+        contestants["google-tunix"] = (tunix(peers, lengths, seeds), np.nan)
+    return contestants
+
+
+def tunix(
+    peers: Peers, lengths: dict[str, list[np.ndarray]], seeds: Iterator[int]
+) -> Callable[[], object]:
+    """Best-of-16 by google-tunix, whose greedy answers are checked first."""
+    model, rows = peers.ours.model, [row for row in peers.prompts for _ in range(SAMPLES)]
+    call = tunix_sampler(model, prompt_tokens=PROMPT_TOKENS, new_tokens=NEW_TOKENS, stop=peers.stop)
+    greedy = generation.sample(
+        model,
+        peers.prompts,
+        key=jax.random.key(0),
+        n=1,
+        max_new_tokens=NEW_TOKENS,
+        stop=peers.stop,
+        temperature=0.0,
+    )
+    for i, answer in enumerate(call(peers.prompts, greedy=True)):
+        assert answer.tolist() == greedy.text_tokens(i, 0)
+    lengths["google-tunix"] = []
+
+    def theirs() -> list[np.ndarray]:
+        answers = call(rows, seed=next(seeds))
+        # The stop token, which is not part of them, took a step too.
+        counts = np.array([min(len(answer) + 1, NEW_TOKENS) for answer in answers])
+        lengths["google-tunix"].append(counts)
+        return answers
+
+    return theirs
 
 
 def lora_step(peers: Peers, folder: str) -> dict[str, tuple[Callable[[], object], float]]:
@@ -260,6 +297,20 @@ def lora_step(peers: Peers, folder: str) -> dict[str, tuple[Callable[[], object]
     return {"gapjax": (ours, work), "PEFT": (theirs, work)}
 
 
+def rows_computed(lengths: np.ndarray, shrink: int) -> int:
+    """Rows that the sampler feeds to the model after the first token, needed or not.
+
+    The answers stay in a batch until as few are unfinished as fit one of a `shrink`-th the size.
+    """
+    size, total = lengths.size, 0
+    for step in range(1, int(lengths.max())):
+        left = int((lengths > step).sum())
+        while size // shrink >= sampler._SMALLEST_BATCH and left <= size // shrink:
+            size //= shrink
+        total += size
+    return total
+
+
 def decoding_work(peers: Peers, lengths: np.ndarray) -> float:
     """Of all steps after the first token, for the answers that still need one."""
     return float((lengths - 1).sum()) * (peers.per_token + peers.per_logits)
@@ -300,8 +351,19 @@ def main() -> None:
     load_before = os.getloadavg()[0]
 
     sampled = compare(matmuls() | sampling(peers, lengths), repeats)
-    mean = {name: float(np.mean([each.mean() for each in all_])) for name, all_ in lengths.items()}
-    steps = {name: float(np.mean([each.max() for each in all_])) for name, all_ in lengths.items()}
+    average = ", ".join(
+        f"{np.mean([each.mean() for each in all_]):.1f} tokens in {name}"
+        for name, all_ in lengths.items()
+    )
+    needed, *computed = (
+        sum(count(each) for each in lengths["gapjax"])
+        for count in (
+            lambda each: int((each - 1).sum()),
+            lambda each: rows_computed(each, sampler._SHRINK),
+            lambda each: rows_computed(each, 2),
+        )
+    )
+    in_vain, in_vain_halving = (1 - needed / count for count in computed)
     begin = sampled["gapjax, prompts and first token"]
     decoding = Timed(
         "gapjax, the other tokens",
@@ -327,8 +389,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         stepped = compare(matmuls() | lora_step(peers, folder), repeats)
 
+    tunix_says = "google-tunix is not installed, so it did not take part."
+    if "google-tunix" in sampled:
+        tunix_says = (
+            f"google-tunix {importlib.metadata.version('google-tunix')} (its Qwen2 with zero "
+            "biases, on the same weights) gives the same greedy answers."
+        )
     lines = [
-        "# SmolLM2-135M against transformers and PEFT",
+        "# SmolLM2-135M against transformers, PEFT and google-tunix",
         "",
         f"On {MACHINE}, of which {cores} used; load {load_before:.1f} before the "
         "start. Float32; seconds are median "
@@ -347,11 +415,11 @@ def main() -> None:
         f"## {SAMPLES} samples of each of {PROMPTS} prompts",
         "",
         f"{PROMPT_TOKENS} prompt tokens, at most {NEW_TOKENS} new ones. Each call has other random "
-        f"numbers: answers of {mean['gapjax']:.1f} tokens on average in gapjax and "
-        f"{mean['transformers']:.1f} in transformers, the longest (on average over calls) of "
-        f"{steps['gapjax']:.1f} and {steps['transformers']:.1f}.",
+        f"numbers: answers of {average} on average. Of the rows that gapjax feeds to the model "
+        f"after the first token, {in_vain:.0%} belong to answers that have ended; it would be "
+        f"{in_vain_halving:.0%} if the batch were halved rather than quartered. {tunix_says}",
         "",
-        *table(sampled, ["transformers"]),
+        *table(sampled, ["transformers", "google-tunix"]),
         "",
         f"## A LoRA step: rank {RANK} on the attention, {ROWS} rows of {ROW_TOKENS} tokens",
         "",
