@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import random
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -90,6 +92,7 @@ class Chat:
         key = self._key()
         client = httpx2.AsyncClient(
             headers={} if key is None else {"Authorization": f"Bearer {key}"},
+            verify=_tls(),
             timeout=None,  # ours is for the whole request
             limits=httpx2.Limits(max_connections=self.concurrency),
         )
@@ -200,6 +203,12 @@ class Chat:
             text = text.replace(key, "***")
         shown = "".join(c if c.isprintable() else " " for c in text)
         return shown if len(shown) <= 200 else f"{shown[:200]}…"
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """The trusted authorities, which take longer to load than a reply from nearby."""
+    return httpx2.create_ssl_context()
 
 
 def _message(body: bytes) -> Message:
