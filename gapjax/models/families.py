@@ -37,6 +37,7 @@ class Family:
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of missing keys
 
 
+_MOST_LAYERS = 10_000
 _QWEN_WINDOW = {"use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
 
 FAMILIES: dict[str, Family] = {
@@ -160,6 +161,8 @@ def config_from_hf(raw: Mapping[str, Any], *, where: object) -> DecoderConfig:
         rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
         heads = int(raw["num_attention_heads"])
         layers = int(raw["num_hidden_layers"])
+        if layers > _MOST_LAYERS:  # tables are made of that length before any file is read
+            raise ValueError(f"{layers} layers are not believable")
         head_dim = int(raw.get("head_dim") or int(raw["hidden_size"]) // heads)
         part = float(rope.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0)))
         window, windowed = _window(raw, family, layers)

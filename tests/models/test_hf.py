@@ -165,6 +165,7 @@ def test_all_tensors_that_do_not_fit_are_named_at_once(folder) -> None:
         ({"hidden_size": "many"}, "many"),
         ({"num_attention_heads": 0}, "num_heads = 0"),
         ({"num_hidden_layers": -1}, "num_layers = -1"),
+        ({"num_hidden_layers": 10**12}, "not believable"),
         ({"vocab_size": float("inf")}, "infinity"),
         ({"num_key_value_heads": 3}, "cannot share"),
         ({"rope_parameters": {"rope_type": "dynamic"}}, "default, linear, llama3, yarn"),
