@@ -140,11 +140,11 @@ def _verdict(after: Scored, constant: bool) -> Verdict:
     if score is None or likelihood is None:
         return Verdict(text)
     found = _ranked(score, "At the end the score's AUC within a problem is", "score")
-    more = "ranks better than" if score > likelihood else "ranks no better than"
+    better = score > likelihood
     return Verdict(
-        f"{found.text} It {more} likelihood alone ({likelihood:.2f}); its calibration error is "
-        f"{reliability(after).error:.2f}.",
-        found.tone,
+        f"{found.text} It ranks {'' if better else 'no '}better than likelihood alone "
+        f"({likelihood:.2f}); its calibration error is {reliability(after).error:.2f}.",
+        found.tone if better or found.tone == "bad" else "unsure",
     )
 
 

@@ -14,7 +14,7 @@ from gapjax.report.page import Section, Table, Verdict, draw
 from gapjax.report.run_files import RunFiles
 from gapjax.trajectories import MIN_CHECKPOINTS
 
-_POOR = 0.9  # R² below which a law is said to describe a curve badly
+_POOR = 0.9  # R² below which much is said to be unexplained
 
 
 def trajectory_section(run: RunFiles, outcome: Outcome | None) -> Section:
@@ -101,7 +101,8 @@ def _doubts(outcome: Outcome, plane: PhasePlane) -> list[Verdict]:
     r2 = {s: v for s, v in outcome.r_squared.items() if v is not None}
     poor = ", ".join(f"{s} {v:.2f}" for s, v in r2.items() if v < _POOR)
     if poor:
-        found.append(Verdict(f"The {outcome.law} law explains little of: {poor} (R²).", "bad"))
+        text = f"The {outcome.law} law, or noise, leaves much unexplained: R² {poor}."
+        found.append(Verdict(text, "unsure"))
     if plane.warning:
         found.append(Verdict(f"{plane.warning[0].upper()}{plane.warning[1:]}.", "bad"))
     if "follow a pattern" in outcome.reason:
