@@ -80,7 +80,10 @@ class Live:
         phase = _NEXT[type(event)]
         if isinstance(event, Judged) and self._a_round_begins(event.epoch):
             phase = "sampling answers to learn from"
-        self._progress.update(self._task, phase=phase, description="  ".join(self._state.values()))
+        description = "  ".join(self._state.values())
+        # Drawn at once, since what comes next may take a while.
+        at_once = not isinstance(event, Trained)
+        self._progress.update(self._task, phase=phase, description=description, refresh=at_once)
 
     def _a_round_begins(self, epoch: float) -> bool:
         return (epoch / self._recipe.train.epochs_per_round).is_integer()

@@ -90,10 +90,7 @@ class Trainer:
         graph, trainable, *frozen = nnx.split(model, what, ...)
         self._graph, self._trainable, self._frozen = graph, trainable, frozen[0]
         self._parts = config.accumulate
-        self._optimizer = optax.chain(
-            optax.clip_by_global_norm(config.clip_norm),
-            optax.adamw(_rate(config, steps), weight_decay=config.weight_decay),
-        )
+        self._optimizer = _optimizer(config, steps if config.schedule == "cosine" else 0)
 
     def init(self) -> TrainState:
         """The state before the first step."""
@@ -112,6 +109,15 @@ class Trainer:
         """The model at `state`, adapters included."""
         # Copied for the same reason as in `init`.
         return nnx.merge(self._graph, jax.tree.map(jnp.copy, state.trainable), self._frozen)
+
+
+@functools.cache
+def _optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
+    """The same object for the same settings: what is compiled for one run serves the next."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(_rate(config, steps), weight_decay=config.weight_decay),
+    )
 
 
 def _rate(config: TrainConfig, steps: int) -> optax.Schedule:

@@ -11,6 +11,7 @@ from flax import nnx
 
 from gapjax.errors import UserError
 from gapjax.models.lora import attach
+from gapjax.selfimprove import sft
 from gapjax.selfimprove.recipe import TrainConfig
 from gapjax.selfimprove.sft import Dataset, Trainer
 
@@ -57,6 +58,16 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(adder) -> None:
         np.testing.assert_allclose(whole, summed, rtol=1e-3, atol=1e-6)
     with pytest.raises(UserError, match=r"accumulate: 3 does not divide the batch of 4"):
         Trainer(adder.model, dataclasses.replace(CONFIG, accumulate=3))
+
+
+def test_a_second_run_compiles_nothing(adder) -> None:
+    batch = next(DATA.batches(4, jax.random.key(0)))
+    compiled = []
+    for steps in (10, 20):  # of no account to a constant rate
+        trainer = Trainer(adder.model, CONFIG, steps=steps)
+        trainer.step(trainer.init(), batch)
+        compiled.append(sft._step._cache_size())
+    assert compiled[0] == compiled[1]
 
 
 def test_a_rate_that_decays_ends_at_zero(adder) -> None:
