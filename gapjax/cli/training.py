@@ -60,8 +60,9 @@ def bundled_recipes() -> list[str]:
     return sorted(path.stem for path in _RECIPES.glob("*.yaml"))
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    from gapjax.selfimprove.recipe import read_recipe, recipe_to_yaml
+def read_recipe_argument(arguments: argparse.Namespace) -> tuple[Recipe, str]:
+    """The recipe that the command line means, overrides and seed applied, and its name."""
+    from gapjax.selfimprove.recipe import read_recipe
 
     path = Path(arguments.recipe)
     if not path.exists() and arguments.recipe in bundled_recipes():
@@ -69,6 +70,13 @@ def _train(arguments: argparse.Namespace) -> None:
     recipe = read_recipe(path, _overrides(arguments.overrides))
     if arguments.seed is not None:
         recipe = dataclasses.replace(recipe, seed=arguments.seed)
+    return recipe, path.stem
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from gapjax.selfimprove.recipe import recipe_to_yaml
+
+    recipe, name = read_recipe_argument(arguments)
     if arguments.print_recipe:
         print(recipe_to_yaml(recipe), end="")
         return
@@ -83,7 +91,7 @@ def _train(arguments: argparse.Namespace) -> None:
         with _termination_unwinds():
             _run(
                 recipe,
-                path.stem,
+                name,
                 out,
                 resume=resume,
                 quiet=arguments.quiet,
