@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -53,8 +55,16 @@ class Checkpoints:
         """Write a checkpoint, then forget the oldest beyond `keep`."""
         arrays = _named(saved.state)
         metadata = {"round": saved.round, "steps": saved.steps, "digest": _digest(arrays)}
-        with self._checkpointer() as checkpointer:
-            checkpointer.save(int(saved.state.step), arrays, custom_metadata=metadata)
+        try:
+            with self._checkpointer() as checkpointer:
+                checkpointer.save(int(saved.state.step), arrays, custom_metadata=metadata)
+        except ValueError as error:
+            # A full disk, for instance, of which TensorStore tells in words.
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            if code is None:
+                raise
+            number = int(code[1])
+            raise OSError(number, os.strerror(number), str(self._folder)) from error
 
     def newest(self, like: TrainState, warn: Callable[[str], None]) -> Saved | None:
         """The newest checkpoint that is whole; damaged newer ones are removed.
