@@ -17,6 +17,9 @@ _CONFIDENCE = 0.9
 _CONTRADICTED = 0.01
 _RESTLESS = 0.5
 _FAR_AWAY = 20.0  # in lengths of the curve
+# Words by which a reason is known to tell of residuals, and of the second opinion.
+PATTERN = "follow a pattern"
+SECOND_OPINION = "the stochastic dynamics put"
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def judge(
         return Verdict(
             False,
             f"not identified: the {law} law does not describe this curve, its residuals "
-            f"follow a pattern ({(1 + np.median(pattern)) / 2:.0%} of neighbours lie on the same "
+            f"{PATTERN} ({(1 + np.median(pattern)) / 2:.0%} of neighbours lie on the same "
             f"side, predictive p {_p_value(chance)}), so the interval of its limit is too "
             f"narrow{also}",
         )
@@ -152,10 +155,7 @@ def disagreement(
     low, q05, middle, q95, high = np.quantile(other, [0.01, 0.05, 0.5, 0.95, 0.99])
     if low <= np.median(limit) <= high:
         return None
-    return (
-        f"the stochastic dynamics put the solver's limit at {middle:.3g} "
-        f"[{q05:.3g}, {q95:.3g}] nats"
-    )
+    return f"{SECOND_OPINION} the solver's limit at {middle:.3g} [{q05:.3g}, {q95:.3g}] nats"
 
 
 def _p_value(p: float) -> str:

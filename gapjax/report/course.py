@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from gapjax.dynamics.plots import COLOURS, SYMBOLS
 from gapjax.posterior.phase_plane import PhasePlane, phase_plane
 from gapjax.posterior.result import SERIES, measurements
+from gapjax.posterior.verdict import PATTERN, SECOND_OPINION
 from gapjax.report import figures
 from gapjax.report.outcome import Outcome, residuals
 from gapjax.report.page import Section, Table, Verdict, draw
@@ -105,7 +106,7 @@ def _doubts(outcome: Outcome, plane: PhasePlane) -> list[Verdict]:
         found.append(Verdict(text, "unsure"))
     if plane.warning:
         found.append(Verdict(f"{plane.warning[0].upper()}{plane.warning[1:]}.", "bad"))
-    if "follow a pattern" in outcome.reason:
+    if PATTERN in outcome.reason:
         found.append(
             Verdict(
                 "The residuals follow a pattern that noise would not: see the verdict on the "
@@ -113,8 +114,8 @@ def _doubts(outcome: Outcome, plane: PhasePlane) -> list[Verdict]:
                 "bad",
             )
         )
-    if "stochastic dynamics put" in outcome.reason:
-        said = outcome.reason[outcome.reason.index("the stochastic dynamics put") :]
+    if SECOND_OPINION in outcome.reason:
+        said = outcome.reason[outcome.reason.index(SECOND_OPINION) :]
         found.append(Verdict(f"The second opinion disagrees: {said}.", "bad"))
     if not found:
         straight = "" if len(outcome.curve.epochs) < 6 else ", and the phase plane is straight"
