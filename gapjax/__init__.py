@@ -15,6 +15,7 @@ _SUBPACKAGES = (
     "dynamics",
     "errors",
     "generation",
+    "launch",
     "models",
     "posterior",
     "report",

@@ -21,6 +21,7 @@ _COMMAND_MODULES = (
     "gapjax.cli.planning",
     "gapjax.cli.models",
     "gapjax.cli.training",
+    "gapjax.cli.launch",
     "gapjax.cli.report",
 )
 
