@@ -4,7 +4,8 @@
 
 Three seeds of every arm, on the same problems. *Selection*: the model learns from what its own
 verifier chose, from random candidates, or from right ones. *Cross-improvement*: a verifier that
-knows the answers chooses for an eighth of the training problems, early, evenly or late.
+knows the answers chooses for an eighth of the training problems, early, evenly or late, while
+the model learns from the base model's answers throughout or from new ones in each round.
 Test problems are never trained on or looked at before the end, nor were they seen in pre-training.
 """
 
@@ -40,6 +41,8 @@ CROSS: Arms = {"none": _ROUNDS} | {
     name: _ROUNDS | {"external.schedule": name, "external.examples": str(EXAMPLES)}
     for name in ("early", "uniform", "late")
 }
+# The same with the base model's answers throughout.
+ONCE: Arms = {name: fields | {"train.refresh_every": "0"} for name, fields in CROSS.items()}
 _COLOURS = dict(
     zip([*SELECTION, *CROSS], ["C0", "0.6", "C2", "0.6", "C0", "C1", "C3"], strict=True)
 )
@@ -118,14 +121,16 @@ def markdown(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def picture(selection: pd.DataFrame, cross: pd.DataFrame) -> Figure:
+def picture(selection: pd.DataFrame, once: pd.DataFrame, anew: pd.DataFrame) -> Figure:
     """Accuracy of one sample along the runs, on the probe problems; a line a seed."""
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axes, table, title in (
-        (left, selection, "learning from what was chosen by …"),
-        (right, cross, f"a verifier that knows helps on {EXAMPLES} problems …"),
-    ):
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    titles = (
+        "learning from what was chosen by …",
+        f"help on {EXAMPLES} problems, answers sampled once",
+        "the same, answers sampled anew each round",
+    )
+    for axes, table, title in zip(panels, (selection, once, anew), titles, strict=True):
         for (arm, seed), curve in table.groupby(["arm", "seed"], sort=False):
             label = arm if seed == SEEDS[0] else None
             axes.plot(
@@ -136,7 +141,7 @@ def picture(selection: pd.DataFrame, cross: pd.DataFrame) -> Figure:
         axes.legend(frameon=False)
         axes.grid(axis="y", color="0.93")
         axes.spines[["top", "right"]].set_visible(False)
-    left.set_ylabel("one sample right, % of the probe problems")
+    panels[0].set_ylabel("one sample right, % of the probe problems")
     return figure
 
 
@@ -148,9 +153,9 @@ def main() -> None:
     answers = folder / "answers.jsonl"
     write_answers(answers)
     selection = run_all(folder / "selection", SELECTION, answers)
-    cross = run_all(folder / "cross", CROSS, answers)
-    figure = picture(selection, cross)
-    figure.savefig(_PICTURE, dpi=150)
+    once = run_all(folder / "once", ONCE, answers)
+    anew = run_all(folder / "cross", CROSS, answers)
+    picture(selection, once, anew).savefig(_PICTURE, dpi=150)
     text = "\n".join(
         [
             "# What the embedded model learns from",
@@ -165,7 +170,13 @@ def main() -> None:
             "",
             f"## Cross-improvement: ten rounds of one epoch, {EXAMPLES} external examples",
             "",
-            *markdown(cross),
+            "All rounds learn from the base model's answers:",
+            "",
+            *markdown(once),
+            "",
+            "Answers are sampled and selected anew in each round:",
+            "",
+            *markdown(anew),
             "",
         ]
     )
