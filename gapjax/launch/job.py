@@ -79,9 +79,10 @@ def make_job(recipe: Recipe, recipe_name: str, **options: object) -> Job:
             raise UserError(f"--{option} must be at least {least}, not {number}")
     for field in ("image", "package", "out_path", "cluster", "project", "zone"):
         text = str(options.get(field, "-"))
-        # A requirement may be "gapjax @ https://…".
-        if not text or any(character.isspace() for character in text.replace(" @ ", "@")):
-            raise UserError(f"--{field.replace('_', '-')} {text!r} is empty or has spaces in it")
+        # Folders may have spaces in them, and a requirement may be "gapjax @ https://…".
+        spaces = field != "out_path" and " " in text.replace(" @ ", "@")
+        if not text or spaces or not text.isprintable():
+            raise UserError(f"--{field.replace('_', '-')} {text!r} cannot be")
     options.setdefault("out_path", f"runs/{name}")
     return Job(recipe=recipe, recipe_name=recipe_name, name=name, **options)  # type: ignore[arg-type]
 
