@@ -69,3 +69,18 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, words):
     assert words in output.err
     assert output.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_train_understands_the_command(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    if "--expect-devices" not in capsys.readouterr().out:
+        pytest.skip("this train does not know of several processes yet")
+    assert main([*GKE, "adder"]) == 0
+    config_map, job_set = yaml.safe_load_all(capsys.readouterr().out)
+    pod = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    _, train, file, *rest = pod["containers"][0]["command"]
+    recipe = tmp_path / file.rpartition("/")[2]
+    recipe.write_text(config_map["data"][recipe.name])
+    assert main([train, str(recipe), *rest, "--print-recipe"]) == 0
+    assert capsys.readouterr().out == recipe.read_text()
