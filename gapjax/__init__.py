@@ -17,6 +17,7 @@ _SUBPACKAGES = (
     "generation",
     "launch",
     "models",
+    "parallel",
     "posterior",
     "report",
     "selfimprove",

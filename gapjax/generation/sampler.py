@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from gapjax.errors import UserError
@@ -18,6 +19,8 @@ from gapjax.generation.batching import bucketed, chunks, pad_left
 from gapjax.generation.draw import Truncation, draw
 from gapjax.models.config import DecoderConfig
 from gapjax.models.transformer import Prefix, Transformer
+from gapjax.parallel.distributed import to_host
+from gapjax.parallel.layout import Layout
 
 _SHRINK = 4  # unfinished answers move to a batch of a quarter of the size …
 _SMALLEST_BATCH = 8  # … unless that would be smaller than this
@@ -72,7 +75,7 @@ def sample(
 
     The randomness of an answer depends on `key`, the prompt's index and the sample's
     index alone, so that two models sampled with the same key see the same random
-    numbers (common random numbers), however the work is split into batches.
+    numbers (common random numbers), however the work is split into batches and devices.
 
     **Arguments:**
 
@@ -94,25 +97,27 @@ def sample(
     longest = _check_prompts(model.config, prompts, max_new_tokens)
     width = bucketed(longest)
     at_once = max(1, min(len(prompts), sequences_at_once // n))
+    layout = model.layout
+    if layout is not None:
+        at_once = layout.rows(at_once)
     graph, state = nnx.split(model)
     parts = []
     for rows in chunks(len(prompts), at_once):
-        tokens, mask = pad_left([prompts[i] for i in rows], width)
+        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(rows)
+        batch = (*pad_left([prompts[i] for i in rows], width), keys)
         part = _sample(
             graph,
             n,
             max_new_tokens,
             temperature < np.finfo(np.float32).tiny,
             state,
-            tokens,
-            mask,
-            jax.vmap(functools.partial(jax.random.fold_in, key))(rows),
+            *(batch if layout is None else layout.place_batch(batch)),
             np.asarray(sorted(stop), np.int32),
             float(temperature),
             Truncation(top_k, None if top_p is None else float(top_p)),
         )
         kept = len(np.unique(rows))
-        parts.append([np.asarray(array)[:kept] for array in part])
+        parts.append([array[:kept] for array in to_host(part)])
     return Samples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
@@ -172,7 +177,37 @@ def _sample(
     temperature: Float[Array, ""] | float,
     truncation: Truncation,
 ) -> _Answers:
-    model = nnx.merge(graph, state)
+    def answers(state: nnx.State, batch: tuple, settings: tuple) -> _Answers:
+        return _answers(nnx.merge(graph, state), n, slots, greedy, *batch, *settings)
+
+    batch, settings = (prompts, prompt_mask, keys), (stop, temperature, truncation)
+    layout: Layout | None = nnx.merge(graph, state).layout
+    if layout is None or not layout.replicated:
+        return answers(state, batch, settings)
+    # Every device goes on until its own answers are finished: nothing is to be waited for.
+    rows = PartitionSpec(layout.batch_axes)
+    alone = jax.shard_map(
+        answers,
+        mesh=layout.mesh,
+        in_specs=(PartitionSpec(), rows, PartitionSpec()),
+        out_specs=rows,
+        check_vma=False,
+    )
+    return alone(state, batch, settings)
+
+
+def _answers(
+    model: Transformer,
+    n: int,
+    slots: int,
+    greedy: bool,
+    prompts: Int[Array, "P S"],
+    prompt_mask: Bool[Array, "P S"],
+    keys: Key[Array, " P"],
+    stop: Int[Array, " stops"],
+    temperature: Float[Array, ""] | float,
+    truncation: Truncation,
+) -> _Answers:
     shape = (prompts.shape[0], n)
 
     def extended(
@@ -203,13 +238,18 @@ def _sample(
         def advance(loop: tuple) -> tuple:
             step, answers, cache = loop
             hidden, cache = model.decode(answers.tokens[:, :, step], step, cache, prefix)
-            logits = model.logits(hidden)
+            logits = logits_of(hidden)
             return step + 1, extended(answers, step + 1, logits, uniforms), cache
 
         return jax.lax.while_loop(goes_on, advance, loop)
 
+    def logits_of(hidden: Float[Array, "*batch M"]) -> Float[Array, "*batch V"]:
+        # Whole, where the vocabulary is split: a token is drawn from all of it.
+        logits = model.logits(hidden)
+        return logits if model.layout is None else model.layout.constrain(logits, "batch")
+
     hidden, prefix = model.prefill(prompts, prompt_mask, room=slots)
-    first = model.logits(hidden[:, -1])[:, None]
+    first = logits_of(hidden[:, -1])[:, None]
     uniforms = jax.vmap(lambda key: jax.random.uniform(key, (n, slots)))(keys)
     answers = extended(
         _Answers(
@@ -235,7 +275,9 @@ def _sample(
         """
         total = loop[1].done.size
         size = total // _SHRINK
-        if size < _SMALLEST_BATCH:
+        # Answers do not move between devices: what that saves is not worth the traffic.
+        spread = model.layout is not None and not model.layout.replicated
+        if size < _SMALLEST_BATCH or spread:
             return decoded(loop, prefix, uniforms, enough=0)[1]
         step, answers, cache = decoded(loop, prefix, uniforms, enough=size)
         rows = jnp.nonzero(~answers.done.ravel(), size=size, fill_value=total)[0]

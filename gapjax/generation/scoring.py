@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,27 +18,50 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gapjax.generation.batching import bucketed, chunks, pad_left, pad_right
 from gapjax.models.transformer import Transformer
+from gapjax.parallel.distributed import to_host
+from gapjax.parallel.layout import Layout
 
 _LOGITS_AT_ONCE = 2**24  # elements of the largest logits array: 64 MiB in float32
 
 
 def token_logprobs(
-    hidden: Float[Array, "*batch M"], table: Float[Array, "V M"], targets: Int[Array, "*batch"]
+    hidden: Float[Array, "*batch M"],
+    table: Float[Array, "V M"],
+    targets: Int[Array, "*batch"],
+    layout: Layout | None = None,
 ) -> Float[Array, "*batch"]:
     """`log softmax(hidden @ table.T)[targets]` in nats, a slice of rows at a time.
 
     The logits of a slice are computed again in the backward pass rather than kept.
+
+    **Arguments:**
+
+    - `layout`: how they lie on several devices, each of which then slices its own rows.
     """
 
     @jax.checkpoint
     def row(args: tuple[Array, Array]) -> Array:
         hidden_row, target = args
-        logits = jnp.einsum("m,vm->v", hidden_row, table, preferred_element_type=jnp.float32)
-        return logits[target] - jax.nn.logsumexp(logits)
+        logits = jnp.einsum("...m,vm->...v", hidden_row, table, preferred_element_type=jnp.float32)
+        if layout is not None:
+            logits = layout.constrain(logits, "batch", "vocabulary")
+        chosen = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
+        return chosen - jax.nn.logsumexp(logits, axis=-1)
 
-    flat = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
-    rows = max(1, min(targets.size, _LOGITS_AT_ONCE // table.shape[0]))
-    return jax.lax.map(row, flat, batch_size=rows).reshape(targets.shape)
+    if layout is None:
+        flat = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+        rows = max(1, min(targets.size, _LOGITS_AT_ONCE // table.shape[0]))
+        return jax.lax.map(row, flat, batch_size=rows).reshape(targets.shape)
+    # A "row" is one token of every prompt, since the prompts are on different devices.
+    prompts = len(targets)
+    by_token = (
+        hidden.reshape(prompts, -1, hidden.shape[-1]).swapaxes(0, 1),
+        targets.reshape(prompts, -1).swapaxes(0, 1),
+    )
+    elements = table.shape[0] * prompts // layout.batch_shards
+    rows = max(1, min(len(by_token[0]), _LOGITS_AT_ONCE // elements))
+    values = jax.lax.map(row, by_token, batch_size=rows)
+    return values.swapaxes(0, 1).reshape(targets.shape)
 
 
 def answer_logprobs(
@@ -68,7 +92,7 @@ def answer_logprobs(
     # from the end of the prompt.
     first = jnp.broadcast_to(last[:, None, -1:], (*answers.shape[:2], 1, last.shape[-1]))
     predicting = jnp.concatenate([first, hidden[:, :, :-1]], axis=2)
-    logprobs = token_logprobs(predicting, model.output_table(), answers)
+    logprobs = token_logprobs(predicting, model.output_table(), answers, model.layout)
     return jnp.where(answer_mask, logprobs, 0.0)
 
 
@@ -136,8 +160,8 @@ def score(
     graph, state = nnx.split(model)
     values = np.concatenate(
         [
-            np.asarray(_answer_logprobs(graph, state, room, *arrays))[:kept]
-            for arrays, kept in _batches(prompts, answers, sequences_at_once)
+            to_host(_answer_logprobs(graph, state, room, *arrays))[:kept]
+            for arrays, kept in _batches(prompts, answers, sequences_at_once, model.layout)
         ]
     )
     return [
@@ -163,8 +187,8 @@ def score_choices(
     ids = np.asarray(choices, np.int32)
     return np.concatenate(
         [
-            np.asarray(_choice_logits(graph, state, *arrays, ids))[:kept]
-            for arrays, kept in _batches(prefixes, suffixes, sequences_at_once)
+            to_host(_choice_logits(graph, state, *arrays, ids))[:kept]
+            for arrays, kept in _batches(prefixes, suffixes, sequences_at_once, model.layout)
         ]
     )
 
@@ -173,14 +197,18 @@ def _batches(
     prefixes: Sequence[Sequence[int]],
     suffixes: Sequence[Sequence[Sequence[int]]],
     sequences_at_once: int,
-) -> Iterator[tuple[tuple[np.ndarray, ...], int]]:
+    layout: Layout | None,
+) -> Iterator[tuple[tuple[Any, ...], int]]:
     """Rectangular batches of one shape, each with the number of its rows that count."""
     n = len(suffixes[0])
     width = bucketed(max(len(prefix) for prefix in prefixes))
     length = bucketed(max(len(suffix) for group in suffixes for suffix in group))
     at_once = max(1, min(len(prefixes), sequences_at_once // n))
+    if layout is not None:
+        at_once = layout.rows(at_once)
     for rows in chunks(len(prefixes), at_once):
         left = pad_left([prefixes[i] for i in rows], width)
         right = pad_right([suffix for i in rows for suffix in suffixes[i]], length)
         shaped = (array.reshape(at_once, n, length) for array in right)
-        yield (*left, *shaped), len(np.unique(rows))
+        arrays = (*left, *shaped)
+        yield arrays if layout is None else layout.place_batch(arrays), len(np.unique(rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -13,8 +14,9 @@ from jax.sharding import Mesh
 from gapjax.errors import UserError
 from gapjax.models.config import DecoderConfig
 from gapjax.models.families import TensorSpec, tensor_table
-from gapjax.models.sharding import place
 from gapjax.models.transformer import Transformer
+from gapjax.parallel.distributed import to_host
+from gapjax.parallel.layout import Layout
 
 # Files hold these beside the weights although the configuration implies them.
 _REDUNDANT_SUFFIXES = ("rotary_emb.inv_freq",)
@@ -40,12 +42,14 @@ def assemble(
     - `config`: the architecture.
     - `source`: where the tensors come from.
     - `dtype`: of the parameters in memory, whatever it is on disk.
-    - `mesh`: the devices over which they are spread (`gapjax.models.sharding`).
+    - `mesh`: the devices over which they are spread (`gapjax.parallel.layout`).
     - `where`: the file or folder, for error messages.
 
     **Raises:** `UserError` that lists every missing, unexpected and mis-shaped tensor.
     """
-    graph, abstract = nnx.split(Transformer(config, dtype=jnp.dtype(dtype), rngs=None))
+    layout = None if mesh is None else Layout(mesh, head_dim=config.head_dim)
+    empty = Transformer(config, dtype=jnp.dtype(dtype), rngs=None, layout=layout)
+    graph, abstract = nnx.split(empty)
     flat = dict(nnx.to_flat_state(abstract))
     counted = {name: shape for name, shape in source.shapes.items() if not _ignored(name, config)}
     if problems := complaints(stored_shapes(config), counted):
@@ -55,7 +59,9 @@ def assemble(
         ends = np.cumsum([_out_size(flat[path], spec) for path in spec.paths])
         for path, part in zip(spec.paths, np.split(whole, ends[:-1]), strict=True):
             value = np.asarray(part.T if spec.transpose else part, jnp.dtype(dtype))
-            flat[path] = flat[path].replace(place(value, mesh, path))
+            # The device transposes as it copies, which NumPy does slowly.
+            placed = jax.device_put(value) if layout is None else layout.place(value, path)
+            flat[path] = flat[path].replace(placed)
     return nnx.merge(graph, nnx.from_flat_state(list(flat.items())))
 
 
@@ -102,8 +108,11 @@ def complaints(
 
 
 def stored_tensor(spec: TensorSpec, flat: Mapping[Any, nnx.Variable]) -> np.ndarray:
-    """A tensor as the checkpoint holds it, from the parameters of a model."""
-    parts = [np.asarray(flat[path][...]) for path in spec.paths]
+    """A tensor as the checkpoint holds it, from the parameters of a model.
+
+    In a run of several processes each has to ask for it.
+    """
+    parts = [to_host(flat[path][...]) for path in spec.paths]
     parts = [part.T if spec.transpose else part for part in parts]
     # safetensors writes buffers as they lie in memory, so a view would be scrambled.
     return np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts))

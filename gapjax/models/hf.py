@@ -20,6 +20,7 @@ from gapjax.errors import UserError
 from gapjax.models.assemble import assemble, stored_shapes, stored_tensor
 from gapjax.models.families import TensorSpec, config_from_hf, config_to_hf, tensor_table
 from gapjax.models.transformer import Transformer
+from gapjax.parallel.distributed import is_first
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -159,6 +160,10 @@ def save_folder(
     flat = dict(nnx.to_flat_state(nnx.state(model, nnx.Param)))
     if any(isinstance(parameter, nnx.LoRAParam) for parameter in flat.values()):
         raise ValueError("the model has adapters: merge them, or save them by save_adapter")
+    if not is_first():  # which writes, and needs the others' parts of each tensor
+        for spec in tensor_table(model.config):
+            stored_tensor(spec, flat)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     dtype = model.embedding[...].dtype
     config = config_to_hf(model.config, dtype=dtype.name)

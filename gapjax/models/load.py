@@ -52,7 +52,7 @@ def load(
         unless it is in the local cache.
     - `dtype`: of the parameters in memory: `"float32"`, `"bfloat16"` or `"float16"`.
     - `mesh`: devices over which the parameters are spread, along its axes `"fsdp"` and
-        `"tensor"` (see `gapjax.models.sharding`).
+        `"tensor"` (see `gapjax.parallel.layout`), by every process alike.
 
     **Raises:** `UserError` if there is no such model, or its files are not usable.
     """

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
@@ -44,7 +45,9 @@ class LoRALinear(nnx.Module):
         return self.alpha / self.a.shape[1]
 
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
-        y = x @ self.kernel[...] + (x @ self.a[...] @ self.b[...]) * self.scale
+        # Adapters may be kept more exactly than the model computes.
+        a, b = (part[...].astype(x.dtype) for part in (self.a, self.b))
+        y = x @ self.kernel[...] + (x @ a @ b) * self.scale
         return y if self.bias is None else y + self.bias[...]
 
     def merged(self) -> Float[Array, "i o"]:
@@ -90,6 +93,9 @@ def attach(
         dtype = module.kernel.dtype
         a = jax.random.normal(layer_key, (rows, rank), dtype) * rows**-0.5
         b = jnp.zeros((rank, columns), dtype)
+        if model.layout is not None:
+            a = model.layout.place(np.asarray(a), (*path, "a"))
+            b = model.layout.place(np.asarray(b), (*path, "b"))
         replace(adapted, path, LoRALinear(module, a=a, b=b, alpha=alpha))
     return adapted
 
@@ -104,7 +110,10 @@ def merge(model: Transformer) -> Transformer:
         rows, columns = module.kernel.shape
         bias = module.bias is not None
         plain = Linear(rows, columns, bias=bias, dtype=module.kernel.dtype, rngs=None)
-        plain.kernel = nnx.Param(module.merged())
+        kernel = module.merged()
+        if model.layout is not None:
+            kernel = model.layout.place(kernel, (*path, "kernel"))
+        plain.kernel = nnx.Param(kernel)
         if module.bias is not None:
             plain.bias = module.bias
         replace(merged, path, plain)

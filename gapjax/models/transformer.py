@@ -13,7 +13,8 @@ the same code, and a prompt is never computed twice.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,13 @@ from jaxtyping import Array, Bool, Float, Int
 from gapjax.models.config import DecoderConfig
 from gapjax.models.layers import MLP, Linear, RMSNorm, parameter
 from gapjax.models.rope import Rotation, is_long, rotation
+from gapjax.parallel.layout import Layout
 
+# What of a layer is kept for the backward pass, rather than computed again: everything, the
+# results of its matrix products, nothing.
+Remat = Literal["none", "dots", "full"]
+
+_Result = TypeVar("_Result")
 _MASKED = -1e30  # finite, so that a fully masked (padding) row stays free of NaN
 
 
@@ -140,12 +147,20 @@ class Transformer(nnx.Module):
     - `config`: the architecture.
     - `dtype`: of the parameters and the arithmetic; norms, softmax and logits are float32.
     - `rngs`: keys of the initial weights; None makes a model of shapes, to be filled.
+    - `layout`: how what it computes lies on several devices.
     """
 
     def __init__(
-        self, config: DecoderConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs | None
+        self,
+        config: DecoderConfig,
+        *,
+        dtype: jnp.dtype = jnp.float32,
+        rngs: nnx.Rngs | None,
+        layout: Layout | None = None,
     ) -> None:
         self.config = config
+        self.layout = layout
+        self.remat: Remat = "none"
         embedding = nnx.initializers.normal(config.hidden_size**-0.5)
         shape = (config.vocab_size, config.hidden_size)
         self.embedding = parameter(embedding, rngs, shape, dtype)
@@ -213,7 +228,7 @@ class Transformer(nnx.Module):
         config = self.config
         shape = (prompts, continuations, slots, config.num_kv_heads, config.head_dim)
         zeros = jnp.zeros(shape, self.embedding[...].dtype)
-        return tuple(LayerKV(zeros, zeros) for _ in range(config.num_layers))
+        return tuple(self._placed_cache(LayerKV(zeros, zeros)) for _ in range(config.num_layers))
 
     def decode(
         self,
@@ -287,18 +302,53 @@ class Transformer(nnx.Module):
         step: Int[Array, ""] | int,
     ) -> tuple[Float[Array, "P N L M"], tuple[LayerKV, ...]]:
         turn = rotation(self.config, positions, long)
-        x = self.embedding[...][token_ids]
         layers = []
+
+        def layer(
+            i: int, block: Block, x: Array, prefix: LayerKV | None, cache: LayerKV | None
+        ) -> tuple[Array, LayerKV]:
+            sees = visible[i in self.config.sliding_layers]
+            out, own = block.attention(block.attention_norm(x), turn, sees, prefix, cache, step)
+            x = self._placed(x + out)
+            return self._placed(x + block.mlp(block.mlp_norm(x))), self._placed_cache(own)
+
+        x = self._placed(self.embedding[...][token_ids])
         for i, block in enumerate(self.blocks):
-            out, own = block.attention(
-                block.attention_norm(x),
-                turn,
-                visible[i in self.config.sliding_layers],
+            x, own = _rematerialised(functools.partial(layer, i, block), self.remat)(
+                x,
                 None if prefix is None else prefix.layers[i],
                 None if cache is None else cache[i],
-                step,
             )
-            x = x + out
-            x = x + block.mlp(block.mlp_norm(x))
             layers.append(own)
         return self.norm(x), tuple(layers)
+
+    def _placed(self, hidden: Float[Array, "P N L M"]) -> Float[Array, "P N L M"]:
+        # Said for every layer: left to itself, the compiler may gather the batch rather than
+        # the weights.
+        return hidden if self.layout is None else self.layout.constrain(hidden, "batch")
+
+    def _placed_cache(self, own: LayerKV) -> LayerKV:
+        if self.layout is None:
+            return own
+        axes = ("batch", None, None, "heads")
+        return LayerKV(*(self.layout.constrain(x, *axes) for x in own))
+
+
+def spread(model: Transformer, layout: Layout) -> Transformer:
+    """The same model, without adapters, in another layout; `model` is left as it was."""
+    graph, state = nnx.split(model)
+    moved = nnx.merge(graph, layout.place_tree(state))
+    moved.layout = layout
+    return moved
+
+
+def _rematerialised(layer: Callable[..., _Result], remat: Remat) -> Callable[..., _Result]:
+    """A layer whose intermediate results are computed again in the backward pass, or not."""
+    match remat:
+        case "none":
+            return layer
+        case "dots":
+            policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+            return jax.checkpoint(layer, policy=policy)
+        case "full":
+            return jax.checkpoint(layer)

@@ -12,7 +12,7 @@ from gapjax.selfimprove.events import (
     Trained,
 )
 from gapjax.selfimprove.recipe import Recipe, parse_recipe, read_recipe
-from gapjax.selfimprove.rounds import Start, self_improve
+from gapjax.selfimprove.rounds import Preempted, Start, self_improve
 
 __all__ = [
     "Event",
@@ -20,6 +20,7 @@ __all__ = [
     "Finished",
     "Judged",
     "Measured",
+    "Preempted",
     "Recipe",
     "Sampled",
     "Selected",

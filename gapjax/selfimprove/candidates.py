@@ -14,11 +14,12 @@ from gapjax.errors import UserError
 from gapjax.generation import Samples, sample
 from gapjax.models import LoadedModel
 from gapjax.models.prompts import encode_prompt, stop_tokens
+from gapjax.parallel import in_shares
 from gapjax.selfimprove.problems import grading_of
 from gapjax.selfimprove.recipe import Recipe
 from gapjax.selfimprove.select import Selection, best_of_n
 from gapjax.tasks import Problem
-from gapjax.verifiers import Verifier, decoded, grade_all
+from gapjax.verifiers import Grade, Verifier, decoded, grade_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,12 +170,12 @@ def _grades(
         for n, text in enumerate(texts[p]):
             if problem.answer is not None:
                 places.setdefault((text, problem.answer), []).append((p, n))
-    outcomes = grade_all(
-        [text for text, _ in places],
-        [answer for _, answer in places],
-        method,
-        run_code=recipe.task.run_code,
-    )
+
+    def grade(pairs: Sequence[tuple[str, str]]) -> list[Grade]:
+        texts, answers = zip(*pairs, strict=True)
+        return grade_all(texts, answers, method, run_code=recipe.task.run_code)
+
+    outcomes = in_shares(grade, list(places))
     for same, outcome in zip(places.values(), outcomes, strict=True):
         for place in same:
             grades[place] = outcome

@@ -3,11 +3,14 @@
 A checkpoint is written under a temporary name and renamed by Orbax, so a run that is killed
 leaves none that looks whole but is not. What the disk did to it since then is
 found by a digest of its arrays.
+
+All processes of a run write their parts of one checkpoint, to storage that they share. It may
+be read by another number of processes, on another mesh.
 """
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import logging
 import os
 import re
@@ -17,10 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from orbax.checkpoint.experimental import v1 as ocp
 
+from gapjax.parallel import exchange, from_first
+from gapjax.parallel.fingerprint import fingerprint
 from gapjax.selfimprove.sft import TrainState
 
 
@@ -54,7 +57,7 @@ class Checkpoints:
     def save(self, saved: Saved) -> None:
         """Write a checkpoint, then forget the oldest beyond `keep`."""
         arrays = _named(saved.state)
-        metadata = {"round": saved.round, "steps": saved.steps, "digest": _digest(arrays)}
+        metadata = {"round": saved.round, "steps": saved.steps, "digest": fingerprint(arrays)}
         try:
             with self._checkpointer() as checkpointer:
                 checkpointer.save(int(saved.state.step), arrays, custom_metadata=metadata)
@@ -74,23 +77,31 @@ class Checkpoints:
         - `like`: a state of the same structure, such as the initial one.
         - `warn`: is told about each that is damaged.
         """
-        for step in sorted(self._steps(), reverse=True):
+        for step in from_first(lambda: sorted(self._steps(), reverse=True)):
+            saved, damage = None, None
             try:
-                return self._load(step, like)
+                saved = self._load(step, like)
             except Exception as error:  # whatever the damage makes Orbax raise
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                warn(f"checkpoint {step} is damaged ({reason[:120]}); trying the one before")
-                shutil.rmtree(self._folder / str(step))
+                damage = (str(error).strip() or type(error).__name__).splitlines()[0]
+            damage = next((found for found in exchange(damage) if found is not None), None)
+            if damage is None:
+                return saved
+            warn(f"checkpoint {step} is damaged ({damage[:120]}); trying the one before")
+            from_first(functools.partial(shutil.rmtree, self._folder / str(step)))
         return None
 
     def _load(self, step: int, like: TrainState) -> Saved:
         template = _named(like)
         path = self._folder / str(step)
         metadata: Mapping[str, Any] = ocp.metadata(path).custom_metadata or {}
-        arrays = ocp.load(path, {name: np.zeros_like(value) for name, value in template.items()})
-        if _digest(arrays) != metadata["digest"]:
+        abstract = {
+            name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+            for name, x in template.items()
+        }
+        arrays = ocp.load(path, abstract)
+        if fingerprint(arrays) != metadata["digest"]:
             raise ValueError("its arrays are not those that were written")
-        leaves = [jnp.asarray(arrays[name]) for name in template]
+        leaves = [arrays[name] for name in template]
         state = jax.tree.unflatten(jax.tree.structure(like), leaves)
         return Saved(state, metadata["round"], metadata["steps"])
 
@@ -115,16 +126,7 @@ class _Always:
         return True
 
 
-def _named(state: TrainState) -> dict[str, np.ndarray]:
+def _named(state: TrainState) -> dict[str, jax.Array]:
     """The arrays of a state by their paths, in the order of its leaves."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        value = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from gapjax.errors import UserError
@@ -114,6 +114,17 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ParallelConfig:
+    """How the work is spread over all devices there are; what comes out is the same."""
+
+    # Sizes of the axes data, fsdp and tensor (docs/parallel.md); what is left goes to data.
+    mesh: dict[Literal["data", "fsdp", "tensor"], PositiveInt] = Field(default_factory=dict)
+    # What of a layer is kept for the backward pass, less saving memory and costing time: its
+    # matrix products, or nothing.
+    remat: Literal["none", "dots", "full"] = "none"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class StopConfig:
     """When to stop before the budget of epochs is spent, by the live posterior."""
 
@@ -128,6 +139,7 @@ class Recipe:
     """Everything that defines a run: the same recipe and versions give the same run."""
 
     model: str = "smollm2"  # as `gapjax.models.load` takes it
+    # Of weights and arithmetic; what is trained, the optimizer and uncertainties are float32.
     dtype: Literal["float32", "bfloat16"] = "float32"
     seed: int = Field(default=0, ge=0)
     task: TaskConfig = TaskConfig()
@@ -137,6 +149,7 @@ class Recipe:
     adapter: AdapterConfig = AdapterConfig()
     train: TrainConfig = TrainConfig()
     stop: StopConfig = StopConfig()
+    parallel: ParallelConfig = ParallelConfig()
 
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
@@ -191,8 +204,14 @@ def recipe_to_yaml(recipe: Recipe) -> str:
 
 
 def recipe_differences(old: Recipe, new: Recipe) -> list[str]:
-    """The fields in which two recipes differ, as `name: old -> new`."""
-    before, after = _flat(dataclasses.asdict(old)), _flat(dataclasses.asdict(new))
+    """The fields in which two recipes differ, as `name: old -> new`.
+
+    But for `parallel`: a run may go on with other devices.
+    """
+    before, after = (
+        _flat(dataclasses.asdict(dataclasses.replace(recipe, parallel=ParallelConfig())))
+        for recipe in (old, new)
+    )
     return [
         f"{name}: {before[name]!r} -> {after[name]!r}"
         for name in before

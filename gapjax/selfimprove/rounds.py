@@ -12,12 +12,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 import jax
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Key
 
 from gapjax.errors import UserError
 from gapjax.generation import Samples
 from gapjax.models import LoadedModel
 from gapjax.models.lora import attach, merge
+from gapjax.models.transformer import Transformer, spread
+from gapjax.parallel import any_process, from_first
 from gapjax.selfimprove.candidates import (
     Candidates,
     Effort,
@@ -45,12 +48,20 @@ from gapjax.selfimprove.learning import (
     mix_external,
 )
 from gapjax.selfimprove.measure import summarise
-from gapjax.selfimprove.problems import make_external, make_splits, make_verifier
+from gapjax.selfimprove.problems import (
+    make_external,
+    make_source,
+    make_splits,
+    make_verifier,
+)
 from gapjax.selfimprove.recipe import Recipe, TrainConfig
 from gapjax.selfimprove.sft import Batch, Dataset, Trainer, TrainState
 from gapjax.selfimprove.stopping import cautions, look_ahead, make_policy
 from gapjax.tasks import Problem
-from gapjax.verifiers import Source
+from gapjax.verifiers import AnswerFile, AskedByOne, Source
+
+# Bytes of weights up to which every device samples by itself: an eighth of the smallest TPU's.
+_SMALL = 2 * 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +83,7 @@ def self_improve(
     start: Start | Callable[[TrainState], Start] = Start(),
     *,
     source: Source | None = None,
+    preempted: Callable[[], bool] | None = None,
 ) -> Iterator[Event]:
     """Improve a model on its own verified answers, measuring the gap as it goes.
 
@@ -83,23 +95,41 @@ def self_improve(
         that was never cut short. A function of the initial state (whose structure loading a
         checkpoint takes) may give it.
     - `source`: the stronger model, in place of the recipe's.
+    - `preempted`: asked after each step whether to end here, with a `Snapshot`.
+
+    In a run of several processes each calls this alike and gets the same events.
 
     **Yields:** `Measured` before training, every `measure_every` epochs and at the end, each
     followed by `Judged`; `Selected` once a round; `Sampled` when either has its answers but not
     their scores; `Trained` after each step; `Snapshot` before each but the first measurement;
     `FinalTest` and `Finished` at the end.
 
-    **Raises:** `UserError` for a recipe that cannot be run, or a loss that is not finite.
+    **Raises:** `UserError` for a recipe that cannot be run, or a loss that is not finite;
+    `Preempted` when it is.
     """
-    run = _Run(loaded, recipe, source)
+    run = _Run(loaded, recipe, source, preempted)
     return run.events(start(run.state) if callable(start) else start)
+
+
+class Preempted(Exception):
+    """The run was asked to end, and can go on from its last snapshot."""
 
 
 class _Run:
     """What lasts from event to event."""
 
-    def __init__(self, loaded: LoadedModel, recipe: Recipe, source: Source | None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        recipe: Recipe,
+        source: Source | None,
+        preempted: Callable[[], bool] | None,
+    ) -> None:
         self.loaded, self.recipe, self.config = loaded, recipe, recipe.train
+        self.preempted = preempted
+        source = source or make_source(recipe)
+        if source is not None and not isinstance(source, AnswerFile):
+            source = AskedByOne(source)
         self.splits = make_splits(recipe)
         self.external = make_external(recipe, source)
         self.verifier = make_verifier(recipe, self.external)
@@ -114,7 +144,12 @@ class _Run:
             model = attach(model, **dataclasses.asdict(recipe.adapter), key=adapter_key)
         steps_per_epoch = -(-recipe.task.train // self.config.batch_size)
         self.end = float(self.config.rounds * self.config.epochs_per_round)
-        self.trainer = Trainer(model, self.config, steps=int(self.end) * steps_per_epoch)
+        self.trainer = Trainer(
+            model,
+            self.config,
+            steps=int(self.end) * steps_per_epoch,
+            remat=recipe.parallel.remat,
+        )
         self.state = self.trainer.init()
         self.every = self.config.measure_every
         if self.config.measure_every_steps is not None:
@@ -128,16 +163,19 @@ class _Run:
         self.state = self.state if start.state is None else start.state
         self.history, self.at_hand = list(start.history), start.samples
         now = float(start.round * config.epochs_per_round)
-        learns = None
+        learns, between = None, False
         if records is not None:
             learns = dataset(self.loaded, self.recipe, records)
-            now += start.steps / learns.steps_per_epoch(config.batch_size)
+            per_epoch = learns.steps_per_epoch(config.batch_size)
+            now += start.steps / per_epoch
+            # Preempted at a step after which nothing is measured.
+            between = start.steps not in {0, *_measure_steps(per_epoch, config)}
         stop = None
-        if not start.measured:
+        if not (start.measured or between):
             ends = now > 0 and now == (start.round + 1) * config.epochs_per_round
             yield from self._measure(now, records if ends else None)
         # A selection was made only because the judgement before it was to go on.
-        if not (start.measured and records is not None and start.steps == 0):
+        if not (between or (start.measured and records is not None and start.steps == 0)):
             stop = yield from self._judge()
         for number in range(start.round, config.rounds):
             if stop is not None:
@@ -153,7 +191,7 @@ class _Run:
         yield from self._conclude(now, stop or "the budget of epochs is spent")
 
     def _current(self) -> LoadedModel:
-        return dataclasses.replace(self.loaded, model=merge(self.trainer.model(self.state)))
+        return _to_sample(self.loaded, merge(self.trainer.model(self.state)))
 
     def _candidates(
         self, what: str, model: LoadedModel, problems: Sequence[Problem], key: Key[Array, ""]
@@ -186,7 +224,10 @@ class _Run:
     def _judge(self) -> Generator[Event, None, str | None]:
         """Whether to stop, and why."""
         now, metrics = self.history[-1]
-        outlook = look_ahead(self.history, self.end, every=self.every, seed=self.recipe.seed)
+        # By one process, so that all of them stop or none does.
+        outlook = from_first(
+            lambda: look_ahead(self.history, self.end, every=self.every, seed=self.recipe.seed)
+        )
         stop = self.policy(outlook) if outlook is not None else None
         yield Judged(now, outlook, tuple(cautions(self.history[0][1], metrics)), stop)
         return stop
@@ -240,8 +281,12 @@ class _Run:
                     f"the loss is {loss} at step {step}", hint="lower train.learning_rate"
                 )
             yield Trained(now, step, loss, norm, batch.tokens, time.perf_counter() - began)
-            if done in measure_at:
+            ends_here = self.preempted is not None and any_process(self.preempted())
+            if done in measure_at or ends_here:
                 yield Snapshot(number, done, self.state)
+            if ends_here:
+                raise Preempted(f"after step {step}")
+            if done in measure_at:
                 yield from self._measure(now, records if done == total else None)
                 stop = yield from self._judge()
                 if stop is not None:
@@ -254,11 +299,24 @@ class _Run:
                 when: make_candidates(
                     model, self.splits.test, self.recipe, self.verifier, self.probe_key
                 )
-                for when, model in (("before", self.loaded), ("after", self._current()))
+                for when, model in (
+                    ("before", _to_sample(self.loaded, self.loaded.model)),
+                    ("after", self._current()),
+                )
             }
             metrics = {when: summarise(candidates) for when, candidates in tested.items()}
             yield FinalTest(now, metrics, tested)
         yield Finished(now, self._current(), reason)
+
+
+def _to_sample(loaded: LoadedModel, model: Transformer) -> LoadedModel:
+    """`loaded` with another model, which is on every device whole if it is small enough."""
+    layout = model.layout
+    if layout is not None:
+        size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(nnx.state(model)))
+        if size <= _SMALL:
+            model = spread(model, dataclasses.replace(layout, replicated=True))
+    return dataclasses.replace(loaded, model=model)
 
 
 def _batches(learns: Dataset, config: TrainConfig, key: Key[Array, ""]) -> Iterator[Batch]:

@@ -7,6 +7,9 @@
 name and renamed, so that a killed run leaves no half of anything. The line of a
 measurement or a selection is written after the samples it speaks of: it says that the phase
 is finished. Answers that have no scores yet lie in `samples/.sampled-*.npz`.
+
+Of a run's processes the first writes all this and finds out how far the run has come; all take
+part in checkpoints and the export, which no process holds whole.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from gapjax import __version__, trajectories
 from gapjax.errors import UserError
 from gapjax.generation import Samples
 from gapjax.models import LoadedModel, save
+from gapjax.parallel import from_first, is_first
 from gapjax.selfimprove.checkpoint import Checkpoints, Saved
 from gapjax.selfimprove.events import (
     Event,
@@ -73,6 +77,11 @@ class RunFolder:
 
         - `recipe`, `name`: what is run; the name is a label in `trajectory.csv`.
         """
+        from_first(lambda: cls._create(folder, recipe, name))
+        return cls(folder, recipe, name=name)
+
+    @staticmethod
+    def _create(folder: Path, recipe: Recipe, name: str) -> None:
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.absolute().parent))
         try:
@@ -86,7 +95,6 @@ class RunFolder:
             new.rename(folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
-        return cls(folder, recipe, name=name)
 
     @classmethod
     def open(cls, folder: Path, recipe: Recipe, *, warn: Callable[[str], None]) -> RunFolder:
@@ -94,6 +102,11 @@ class RunFolder:
 
         **Raises:** `UserError` if it is none, or the recipe or its problems have changed.
         """
+        return cls(folder, recipe, name=from_first(lambda: cls._check(folder, recipe, warn)))
+
+    @staticmethod
+    def _check(folder: Path, recipe: Recipe, warn: Callable[[str], None]) -> str:
+        """The name of the run."""
         if not (folder / "recipe.yaml").is_file():
             raise UserError("holds no run to resume", where=folder)
         if changes := recipe_differences(read_recipe(folder / "recipe.yaml"), recipe):
@@ -106,7 +119,6 @@ class RunFolder:
         for package, version in versions().items():
             if then.get(package) != version:
                 warn(f"{package} was {then.get(package)} and is {version}: results may differ")
-        run = cls(folder, recipe, name=then["name"])
         first = folder / "samples" / "probe-000.jsonl"
         if first.exists():
             before = [(row["prompt"], row["answer"]) for row in _read_jsonl(first)]
@@ -119,7 +131,7 @@ class RunFolder:
                 raise UserError(
                     "the training problems have changed since the run began", where=folder
                 )
-        return run
+        return then["name"]
 
     @property
     def trajectory(self) -> pd.DataFrame:
@@ -135,15 +147,28 @@ class RunFolder:
         - `warn`: is told about damaged checkpoints.
         """
         saved = self._checkpoints.newest(initial, warn)
+        if saved is None:
+            return from_first(lambda: self._start(None, 0))
+        at = Start(saved.round, saved.steps)
+        step = int(saved.state.step)
+        start = from_first(lambda: self._start(at, step))
+        return dataclasses.replace(start, state=saved.state)
+
+    def _start(self, saved: Start | None, step: int) -> Start:
+        """`start` without the state, by the first process.
+
+        **Arguments:**
+
+        - `saved`: the round and its steps of the newest checkpoint; `step`: of the whole run.
+        """
         rows = self._rows()
-        step = 0 if saved is None else int(saved.state.step)
         kept = 0
         for i, row in enumerate(rows):
             if row["event"] == "train" and row["step"] <= step:
                 kept = i + 1
         if saved is not None and (kept == 0 or rows[kept - 1]["step"] != step):
             raise UserError("metrics.jsonl lacks steps that were made", where=self._folder)
-        start = Start() if saved is None else Start(saved.round, saved.steps, saved.state)
+        start = Start() if saved is None else saved
         if saved is not None:
             records = self._selection(saved.round)
             if records is None:
@@ -160,7 +185,7 @@ class RunFolder:
             elif row["event"] == "select" and start.measured:
                 records = self._selection(row["round"])
                 if records is not None:
-                    start = Start(row["round"], 0, start.state, True, records)
+                    start = Start(row["round"], measured=True, records=records)
                     kept = i + 1
                 break
             elif row["event"] == "train":
@@ -177,6 +202,13 @@ class RunFolder:
     def write(self, event: Event) -> None:
         """Record one event."""
         match event:
+            case Snapshot():
+                self._checkpoints.save(Saved(event.state, event.round, event.steps))
+            case Finished():
+                self._export(event.model)
+        if not is_first():
+            return
+        match event:
             case Sampled():
                 self._write_sampled(event)
             case Measured():
@@ -185,8 +217,6 @@ class RunFolder:
                 self._write_selected(event)
             case Trained():
                 self._append_metrics("train", **dataclasses.asdict(event))
-            case Snapshot():
-                self._checkpoints.save(Saved(event.state, event.round, event.steps))
             case Judged():
                 self._write_judged(event)
             case FinalTest():
@@ -194,17 +224,18 @@ class RunFolder:
                     self._write_samples(f"test-{when}", candidates.records())
                 self._append_metrics("test", epoch=event.epoch, **event.metrics)
             case Finished():
-                self._export(event.model)
                 self._append_metrics("finish", epoch=event.epoch, reason=event.reason)
                 self._write_summary(event)
 
     def _export(self, loaded: LoadedModel) -> None:
         """Write the model as a Hugging Face folder."""
         partial = self._folder / ".export.partial"
-        for folder in (partial, self._folder / "export"):
-            shutil.rmtree(folder, ignore_errors=True)
+        if is_first():
+            for folder in (partial, self._folder / "export"):
+                shutil.rmtree(folder, ignore_errors=True)
         save(loaded.model, loaded.tokenizer, partial)
-        partial.rename(self._folder / "export")
+        if is_first():
+            partial.rename(self._folder / "export")
 
     def _write_sampled(self, event: Sampled) -> None:
         samples = event.samples

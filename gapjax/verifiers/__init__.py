@@ -6,10 +6,11 @@ from gapjax.verifiers.endpoint import Endpoint
 from gapjax.verifiers.external import External
 from gapjax.verifiers.grading import Grade, grade, grade_all
 from gapjax.verifiers.self_score import Likelihood, Quality, TrueFalse
-from gapjax.verifiers.sources import AnswerFile, Source
+from gapjax.verifiers.sources import AnswerFile, AskedByOne, Source
 
 __all__ = [
     "AnswerFile",
+    "AskedByOne",
     "Endpoint",
     "External",
     "Grade",

@@ -11,9 +11,10 @@ from jaxtyping import Float
 from gapjax.errors import UserError
 from gapjax.generation import Samples
 from gapjax.models import LoadedModel
+from gapjax.parallel import in_shares
 from gapjax.tasks import Grading, Problem
 from gapjax.verifiers.base import decoded
-from gapjax.verifiers.grading import grade_all
+from gapjax.verifiers.grading import Grade, grade_all
 from gapjax.verifiers.sources import AnswerFile, Source
 
 
@@ -101,12 +102,12 @@ class External:
         scores = np.full(len(pairs), np.nan)
         answers = self.source.answers([prompt for prompt, _ in pairs])
         known = [(i, answer) for i, answer in enumerate(answers) if answer is not None]
-        verdicts = grade_all(
-            [pairs[i][1] for i, _ in known],
-            [answer for _, answer in known],
-            self._method,
-            run_code=self._run_code,
-        )
+
+        def grade(texts: Sequence[tuple[str, str]]) -> list[Grade]:
+            responses, answers = zip(*texts, strict=True)
+            return grade_all(responses, answers, self._method, run_code=self._run_code)
+
+        verdicts = in_shares(grade, [(pairs[i][1], answer) for i, answer in known])
         for (i, _), verdict in zip(known, verdicts, strict=True):
             if verdict in ("correct", "incorrect"):
                 scores[i] = verdict == "correct"

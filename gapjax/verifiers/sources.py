@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gapjax.errors import UserError
+from gapjax.parallel import from_first
 from gapjax.tasks.jsonl import read_rows
 
 
@@ -91,6 +92,22 @@ class AnswerFile:
             self.replies.scores.get((prompt.strip(), response.strip()))
             for prompt, response in pairs
         ]
+
+
+@dataclasses.dataclass(frozen=True)
+class AskedByOne:
+    """A source that the first of a run's processes asks for all of them.
+
+    Many would not be faster: the server and `concurrency` set the pace, and there is one record.
+    """
+
+    source: Source
+
+    def answers(self, prompts: Sequence[str]) -> list[str | None]:
+        return from_first(lambda: self.source.answers(prompts))
+
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
+        return from_first(lambda: self.source.scores(pairs))
 
 
 def _score(row: Mapping[str, Any], where: object) -> float | None:

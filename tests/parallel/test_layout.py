@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import AbstractMesh
 
 from gapjax import models
-from gapjax.models.sharding import parameter_axes
+from gapjax.parallel.layout import Layout
 
 FOUR_DEVICES = """
 import jax, numpy as np
@@ -65,4 +65,4 @@ def test_a_mesh_of_one_device(adder) -> None:
 )
 def test_axes_that_do_not_divide_stay_whole(path, shape, expected) -> None:
     mesh = AbstractMesh((4, 3), ("fsdp", "tensor"))
-    assert tuple(parameter_axes(mesh, path, shape)) == expected
+    assert tuple(Layout(mesh).parameter(path, shape)) == expected
