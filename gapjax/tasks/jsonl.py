@@ -15,9 +15,10 @@ arXiv:2210.01240 (PrOntoQA).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from gapjax.errors import UserError
 from gapjax.tasks.problem import Grading, Problem
@@ -91,7 +92,7 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             raise UserError(f"not JSON ({error})", where=f"{path}, line {number}") from error
         if not isinstance(row, dict):
@@ -100,6 +101,10 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     if not rows:
         raise UserError("holds no problems", where=path)
     return rows
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
 
 
 def last_boxed(text: str) -> str | None:
@@ -163,14 +168,25 @@ def _text(row: dict[str, Any], name: str) -> str:
     value = row[name]
     if not isinstance(value, str) or not value.strip():
         raise _Fault(f"field {name!r} is not a text: {json.dumps(value)[:80]}")
-    return value
+    return _encodable(value, name)
 
 
 def _optional(row: dict[str, Any], name: str) -> str | None:
     """An answer; numbers are taken as they are written."""
     value = row.get(name)
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _encodable(value, name)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf:
         return str(value)
     raise _Fault(f"field {name!r} is neither a text nor a number: {json.dumps(value)[:80]}")
+
+
+def _encodable(text: str, name: str) -> str:
+    """JSON can express half a character (a lone surrogate), which no tokenizer takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _Fault(f"field {name!r} holds a lone surrogate: {json.dumps(text)[:80]}") from error
+    return text

@@ -39,7 +39,7 @@ class Splits:
 
     def __post_init__(self) -> None:
         parts = (self.train, self.probe, self.test, self.rest)
-        prompts = {problem.prompt for part in parts for problem in part}
+        prompts = {problem.prompt.strip() for part in parts for problem in part}
         if len(prompts) != sum(map(len, parts)):
             raise ValueError("a prompt occurs twice in the splits of a task")
 
@@ -76,8 +76,8 @@ def deal(
         reserved = _distinct(held_out)
         _enough(reserved, probe + test, f"{probe} + {test} (probe, test) of the held-out file")
         aside = _shuffled(reserved, seed)[: probe + test]
-        prompts = {problem.prompt for problem in reserved}
-        pool = [problem for problem in pool if problem.prompt not in prompts]
+        prompts = {problem.prompt.strip() for problem in reserved}
+        pool = [problem for problem in pool if problem.prompt.strip() not in prompts]
         _enough(pool, train, f"{train} (train)")
         pool = _shuffled(pool, seed)
     return Splits(

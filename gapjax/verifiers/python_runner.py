@@ -25,7 +25,7 @@ def main(token: str, timeout: float, memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     except (OSError, ValueError, AttributeError):
         sys.exit(97)
-    # What the program prints must not fill the pipe of the proof.
+    # What the program prints must not fill the file of the proof.
     out = os.dup(1)
     with contextlib.redirect_stdout(io.StringIO()):
         try:

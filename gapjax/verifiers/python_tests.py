@@ -8,8 +8,11 @@ loops; it does not protect against hostile code, which can read and delete the u
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,26 +51,34 @@ def run_tests(code: str, tests: str, *, timeout: float = 5.0, memory: int = 1 <<
     # Proof that the end was reached: `sys.exit(0)` halfway must not pass for success.
     token = secrets.token_hex(16)
     program = f"{code}\n\n{tests}\n"
-    with tempfile.TemporaryDirectory() as folder:
+    # A file takes what is printed: its size is limited, a pipe would fill our own memory.
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as printed:
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_RUNNER), token, str(timeout), str(memory)],
-                input=program.encode("utf-8", "surrogatepass"),
-                stdout=subprocess.PIPE,
+                stdin=subprocess.PIPE,
+                stdout=printed,
                 stderr=subprocess.DEVNULL,
                 cwd=folder,
                 env={},
-                timeout=2 * timeout + _STARTING,
                 start_new_session=True,
-                check=False,
             )
-        except subprocess.TimeoutExpired:
-            return "timeout"
         except OSError:
             return "error"
-    if done.returncode == 0 and token.encode() in done.stdout:
-        return "correct"
-    if done.returncode == _NO_START:
+        try:
+            source = program.encode("utf-8", "surrogatepass")
+            process.communicate(source, timeout=2 * timeout + _STARTING)
+        except subprocess.TimeoutExpired:
+            return "timeout"
+        finally:
+            # What the code has started too: the limit on processes does not bind root.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        printed.seek(0)
+        if process.returncode == 0 and token.encode() in printed.read():
+            return "correct"
+    if process.returncode == _NO_START:
         return "error"
     # SIGXCPU, or SIGKILL at the hard limit a second later.
-    return "timeout" if done.returncode in (-24, -9) else "incorrect"
+    return "timeout" if process.returncode in (-24, -9) else "incorrect"

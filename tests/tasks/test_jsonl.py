@@ -76,6 +76,10 @@ def test_formats(format, row, prompt, answer, tmp_path) -> None:
         ("jsonl", '{"prompt": ""}', "not a text"),
         ("jsonl", '{"prompt": 3}', "not a text"),
         ("jsonl", '{"prompt": "?", "answer": [1]}', "neither a text nor a number"),
+        ("jsonl", '{"prompt": "?", "answer": NaN}', "NaN is no JSON value"),
+        ("jsonl", '{"prompt": "?", "answer": 1e999}', "neither a text nor a number"),
+        ("jsonl", '{"prompt": "\\ud800"}', "lone surrogate"),
+        ("jsonl", '{"prompt": "?", "answer": "\\ud800"}', "lone surrogate"),
         ("gsm8k", '{"question": "?", "answer": "7"}', "####"),
         ("math", '{"problem": "?", "solution": "\\\\boxed{7"}', "boxed"),
         ("mbpp", '{"text": "?", "test_list": []}', "test_list"),
@@ -135,7 +139,7 @@ def test_splits_never_overlap_whatever_is_repeated(numbers, data) -> None:
 
 def test_what_is_held_out_is_never_trained_on() -> None:
     train = [Problem(f"{n}?") for n in range(20)]
-    held_out = [Problem(f"{n}?") for n in range(15, 30)]
+    held_out = [Problem(f"{n}? ") for n in range(15, 30)]  # space at the ends is no difference
     splits = deal(train, train=15, probe=4, test=4, seed=0, held_out=held_out)
     assert {p.prompt for p in splits.train} == {f"{n}?" for n in range(15)}
     assert {p.prompt for p in (*splits.probe, *splits.test)} <= {p.prompt for p in held_out}

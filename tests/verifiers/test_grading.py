@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,25 @@ def test_the_network_is_out_of_reach() -> None:
 def test_an_endless_loop_times_out(monkeypatch) -> None:
     monkeypatch.setattr("gapjax.verifiers.grading._SECONDS", 1.0)
     assert grade("while True: pass", TESTS, "python", run_code=True) == "timeout"
+
+
+def test_what_the_code_started_ends_with_it(tmp_path) -> None:
+    # The child would write the file a second after its parent has ended.
+    late = tmp_path / "late"
+    code = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        f"    os.write(1, b'.'); time.sleep(1); open({str(late)!r}, 'w').close(); os._exit(0)"
+    )
+    grade(code, "assert True", "python", run_code=True)
+    time.sleep(1.5)
+    assert not late.exists()
+
+
+def test_endless_output_neither_waits_nor_fills_the_memory() -> None:
+    code = "import os\nwhile True: os.write(1, b'.' * 65536)"
+    # Not "timeout": the file that takes the output has a limit.
+    assert grade(code, TESTS, "python", run_code=True) == "incorrect"
 
 
 def test_code_is_not_run_unasked() -> None:
