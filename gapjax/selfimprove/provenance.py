@@ -30,12 +30,12 @@ def versions() -> dict[str, str]:
 def git_state() -> dict[str, Any] | None:
     """The commit of the working directory's repository, and whether files differ from it.
 
-    None outside a repository, before its first commit, or without git.
+    None outside a repository, before its first commit, without git, or if git takes too long.
     """
     try:
         commit = _git("rev-parse", "HEAD").strip()
         return {"commit": commit, "changed": bool(_git("status", "--porcelain", "-uno"))}
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None
 
 

@@ -60,7 +60,8 @@ def look_ahead(
     table = pd.DataFrame([{"epoch": e, **{c: m[c] for c in columns}} for e, m in history])
     curve = fit(table, method="map", seed=seed, chains=_CHAINS, draws=_DRAWS)[0]
     # A fixed number of horizons, so that nothing compiles anew as the end comes nearer.
-    first, count = history[0][0], round((end - history[0][0]) / every)
+    first = history[0][0]
+    count = max(1, round((end - first) / every))  # `every` may be longer than the run
     horizons = np.maximum(first + every * np.arange(1, count + 1), now)
     horizons[-1] = end
     solver = curve.paths(np.concatenate([[now], horizons]))["solver"]
@@ -139,7 +140,8 @@ def cautions(first: dict[str, float], now: dict[str, float]) -> list[str]:
     found = []
     if now["gap"] <= 0:
         found.append(f"the verifier is no better than the solver: gap {now['gap']:.3g} nats")
-    if "verifier_accuracy" in now:
+    # Without a score where the verifier had nothing to say on any selected answer.
+    if {"verifier_accuracy", "verifier_score"} <= now.keys() & first.keys():
         change = now["verifier_accuracy"] - first["verifier_accuracy"]
         error = np.hypot(now["verifier_accuracy_sem"], first["verifier_accuracy_sem"])
         # Where the score is a constant, likelihood is what the model selects by.

@@ -48,6 +48,13 @@ def test_no_outlook_too_early_or_at_the_end() -> None:
     assert look_ahead(history(5), 2.0, every=0.5, seed=0) is None
 
 
+def test_measurements_further_apart_than_the_run_is_long() -> None:
+    outlook = look_ahead(history(4), 10.0, every=100.0, seed=0)
+    assert outlook is not None
+    assert outlook.epochs.tolist() == [10.0]
+    assert outlook.gains.shape[1] == 1
+
+
 def outlook(gains, epochs=(1.0, 2.0), converged=True) -> Outlook:
     none = dict.fromkeys(("mean", "sd", "q05", "q25", "q50", "q75", "q95"), 0.0)
     return Outlook(0.0, none, True, "", converged, np.array(epochs), np.array(gains))
@@ -101,6 +108,12 @@ def test_cautions(changes, expected) -> None:
     found = cautions(BASE, BASE | changes)
     assert len(found) == len(expected)
     assert all(part in text for part, text in zip(expected, found, strict=True))
+
+
+@pytest.mark.fast
+def test_no_caution_about_scores_that_are_not_there() -> None:
+    unscored = {name: value for name, value in BASE.items() if name != "verifier_score"}
+    assert cautions(unscored, BASE) == cautions(BASE, unscored) == []
 
 
 def test_a_run_stops_by_its_rule_and_says_why(adder) -> None:
