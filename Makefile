@@ -29,13 +29,13 @@ smollm2: $(STAMP)  ## the same on SmolLM2-135M-Instruct: under 40 minutes, write
 	$(BIN)/gapjax train smollm2 --out runs/smollm2 --overwrite
 
 test: $(STAMP)  ## the test suite
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-fast: $(STAMP)  ## the tests marked fast
-	$(BIN)/python -m pytest -n $(WORKERS) -m fast
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m fast
 
 test-slow: $(STAMP)  ## the tests marked slow
-	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
 
 lint: $(STAMP)  ## ruff and mypy (EXTRAS=test,lint)
 	$(BIN)/ruff check .
