@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import jax
 from jax.sharding import AxisType, Mesh
@@ -11,8 +12,10 @@ from jax.sharding import AxisType, Mesh
 from gapjax.errors import UserError
 from gapjax.parallel.layout import MESH_AXES
 
+MeshAxis = Literal["data", "fsdp", "tensor"]
 
-def make_mesh(sizes: Mapping[str, int]) -> Mesh | None:
+
+def make_mesh(sizes: Mapping[MeshAxis, int]) -> Mesh | None:
     """A mesh of all devices; None where there is only one, and nothing to split.
 
     **Arguments:**
@@ -30,7 +33,7 @@ def make_mesh(sizes: Mapping[str, int]) -> Mesh | None:
         )
     count = jax.device_count()
     given = math.prod(sizes.values())
-    shape = {axis: sizes.get(axis, 1) for axis in MESH_AXES}
+    shape = {"data": 1, "fsdp": 1, "tensor": 1} | dict(sizes)
     if "data" not in sizes and given >= 1 and count % given == 0:
         shape["data"] = count // given
     if math.prod(shape.values()) != count:
