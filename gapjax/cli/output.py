@@ -19,8 +19,20 @@ def add_common_arguments(parser: argparse.ArgumentParser, *, resume: bool = Fals
     existing.add_argument("--overwrite", action="store_true", help="replace a non-empty DIR")
     if resume:
         existing.add_argument("--resume", action="store_true", help="go on with the run in DIR")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all randomness (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of all randomness (default 0)")
     parser.add_argument("--quiet", action="store_true", help="no progress, only errors")
+
+
+def _seed(text: str) -> int:
+    """What JAX and NumPy both take for a seed."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^32 - 1")
+    return int(text)
+
+
+def resolved(out: Path) -> Path:
+    """The folder that a link points to, since a link cannot be replaced by a folder."""
+    return out.resolve() if out.is_symlink() else out
 
 
 def refuse_existing(out: Path, *, overwrite: bool) -> None:
@@ -50,6 +62,7 @@ def output_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     For commands that write their results at the end: a failure leaves nothing behind,
     and an older result stays as it was.
     """
+    out = resolved(out)
     refuse_existing(out, overwrite=overwrite)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
     try:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from gapjax.cli.output import add_common_arguments, refuse_existing
+from gapjax.cli.output import add_common_arguments, refuse_existing, resolved
 from gapjax.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _train(arguments: argparse.Namespace) -> None:
         return
     if arguments.out is None:
         raise UserError("--out DIR is required", hint="see `gapjax train --help`")
-    out = arguments.out
+    out = resolved(arguments.out)
     # Nothing there yet is a run that was killed early: jobs may always pass --resume.
     resume = arguments.resume and out.is_dir() and any(out.iterdir())
     if not resume:
@@ -148,10 +148,11 @@ def _run(
     from gapjax.cli.live import Live
     from gapjax.cli.tensorboard import TensorBoard
     from gapjax.selfimprove import Start, self_improve
-    from gapjax.selfimprove.problems import make_source
+    from gapjax.selfimprove.problems import check, make_source
     from gapjax.selfimprove.run_folder import RunFolder
 
-    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    # No markup: a folder may be called [/x].
+    console = Console(quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def warn(text: str) -> None:
         print(f"gapjax: warning: {text}", file=sys.stderr)
@@ -175,8 +176,9 @@ def _run(
         console.print(f"loading {recipe.model} and measuring it before training ...")
         step = 0
         loaded = models.load(recipe.model, dtype=recipe.dtype)
-        events = self_improve(loaded, recipe, source=source)
         # Whatever is wrong with the recipe shows here, before an old run is replaced.
+        check(recipe, loaded)
+        events = self_improve(loaded, recipe, source=source)
         first = next(events)
         folder = RunFolder.create(out, recipe, name=name)
     board = TensorBoard(out / "tensorboard", step=step) if tensorboard else None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gapjax.errors import UserError
+from gapjax.models import LoadedModel
 from gapjax.selfimprove.recipe import Recipe
 from gapjax.tasks import GRADING, Grading, Splits, arithmetic, deal, read_problems
 from gapjax.verifiers import (
@@ -20,6 +21,7 @@ from gapjax.verifiers import (
     TrueFalse,
     Verifier,
 )
+from gapjax.verifiers.grading import check_method
 
 _Asking = TypeVar("_Asking", TrueFalse, Quality)
 
@@ -141,6 +143,18 @@ def make_verifier(recipe: Recipe, external: External | None = None) -> Verifier:
         case "external":
             assert external is not None
             return external
+
+
+def check(recipe: Recipe, loaded: LoadedModel) -> None:
+    """Find now what would otherwise stop a run after its first answers were sampled.
+
+    **Raises:** `UserError` if the model cannot be asked for verdicts, or a package is missing.
+    """
+    check_method(grading_of(recipe))
+    if recipe.verifier.method in ("true_false", "quality"):
+        verifier = make_verifier(recipe)
+        assert isinstance(verifier, TrueFalse | Quality)
+        verifier.check(loaded)
 
 
 def _asking(verifier: _Asking, recipe: Recipe) -> _Asking:

@@ -94,11 +94,16 @@ def _outcome(reply: dict[str, bool] | TimedOut | Crashed) -> Grade:
     return "correct" if reply["correct"] else "incorrect"
 
 
-@functools.cache
-def _math_pool() -> WorkerPool:
-    if find_spec("math_verify") is None:
+def check_method(method: Grading | None) -> None:
+    """**Raises:** `UserError` if a method of grading needs a package that is not installed."""
+    if method == "math" and find_spec("math_verify") is None:
         raise UserError(
             "grading mathematical expressions needs math-verify", hint="pip install 'gapjax[math]'"
         )
+
+
+@functools.cache
+def _math_pool() -> WorkerPool:
+    check_method("math")
     script = Path(__file__).with_name("math_worker.py")
     return WorkerPool(script, workers=_PROCESSES, timeout=_SECONDS)

@@ -50,6 +50,10 @@ class TrueFalse:
         verdict = _verdict(self, ("True", "False"), loaded, problems, samples)
         return verdict[..., 0]
 
+    def check(self, loaded: LoadedModel) -> None:
+        """**Raises:** `UserError` if this model cannot be asked."""
+        _verdict_tokens(self, ("True", "False"), loaded)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quality:
@@ -78,6 +82,10 @@ class Quality:
         verdict = _verdict(self, self.grades, loaded, problems, samples)
         return verdict @ np.linspace(0.0, 1.0, len(self.grades))
 
+    def check(self, loaded: LoadedModel) -> None:
+        """**Raises:** `UserError` if this model cannot be asked."""
+        _verdict_tokens(self, self.grades, loaded)
+
 
 def _verdict(
     verifier: TrueFalse | Quality,
@@ -86,23 +94,10 @@ def _verdict(
     problems: Sequence[Problem],
     samples: Samples,
 ) -> Float[np.ndarray, "P N words"]:
-    """Probabilities of the verdicts, normalised among them, for every candidate.
-
-    **Raises:** `UserError` if the tokenizer cannot tell the verdicts apart, or the
-    question lacks a hole.
-    """
+    """Probabilities of the verdicts, normalised among them, for every candidate."""
+    tokens = _verdict_tokens(verifier, words, loaded)
     tokenizer = loaded.tokenizer
-    if tokenizer is None:
-        raise UserError("a verifier that asks needs a tokenizer", where="verifier")
-    tokens = [tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
-    if len(set(tokens)) < len(words):
-        raise UserError(
-            f"the tokenizer cannot tell {' from '.join(words)} by their first token",
-            where="verifier",
-            hint="use the likelihood verifier",
-        )
-    if "{prompt}" not in verifier.question or verifier.question.count("{answer}") != 1:
-        raise UserError("lacks {prompt} or exactly one {answer}", where="verifier.question")
+    assert tokenizer is not None
     before_answer, after_answer = verifier.question.split("{answer}")
     prefixes, suffixes = [], []
     for p, problem in enumerate(problems):
@@ -119,3 +114,34 @@ def _verdict(
         loaded.model, prefixes, suffixes, tokens, sequences_at_once=verifier.sequences_at_once
     )
     return softmax(np.asarray(logits, np.float64) / verifier.temperature, axis=-1)
+
+
+def _verdict_tokens(
+    verifier: TrueFalse | Quality, words: Sequence[str], loaded: LoadedModel
+) -> list[int]:
+    """The first token of each verdict.
+
+    **Raises:** `UserError` if the tokenizer cannot tell the verdicts apart or express the
+    question, or the question lacks a hole.
+    """
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        raise UserError("a verifier that asks needs a tokenizer", where="verifier")
+    tokens = [tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
+    if len(set(tokens)) < len(words):
+        raise UserError(
+            f"the tokenizer cannot tell {' from '.join(words)} by their first token",
+            where="verifier",
+            hint="use the likelihood verifier",
+        )
+    if "{prompt}" not in verifier.question or verifier.question.count("{answer}") != 1:
+        raise UserError("lacks {prompt} or exactly one {answer}", where="verifier.question")
+    # A model of digits alone has one token for all letters, and would be asked nothing.
+    asked = tokenizer.encode(verifier.question, add_special_tokens=False)
+    if not any(map(str.isalpha, tokenizer.decode(asked, skip_special_tokens=True))):
+        raise UserError(
+            "the tokenizer has no letters to ask the question with",
+            where="verifier",
+            hint="use the likelihood verifier",
+        )
+    return tokens

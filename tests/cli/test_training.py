@@ -155,6 +155,13 @@ def test_print_recipe(capsys) -> None:
         (["train", "adder", "--out", "{out}", "--sampling.n", "one"], "sampling.n"),
         (["train", "adder", "--out", "{out}", "--sampling.n"], "needs a value"),
         (["train", "adder", "--out", "{out}", "--seed.x", "1"], "seed"),
+        (
+            ["train", "adder", "--out", "{full}", "--overwrite", "--verifier.method=true_false"],
+            "tell",
+        ),
+        (["train", "adder", "--out", "{out}", "--verifier.method=quality"], "no letters"),
+        (["train", "adder", "--out", "{out}", "--seed", "-1"], "--seed"),
+        (["train", "adder", "--out", "{out}", "--seed", "99999999999999999999"], "--seed"),
         (["train", "adder", "--out", "{out}", "--model", "none"], "no such model"),
         (["train", "adder", "--out", "{out}", "--task.train", "9000"], "8100 additions"),
         (["train", "adder", "--out", "{out}", "extra"], "extra"),
