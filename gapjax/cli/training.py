@@ -6,14 +6,13 @@ import argparse
 import contextlib
 import dataclasses
 import itertools
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from gapjax.cli.output import add_common_arguments, refuse_existing, resolved
+from gapjax.cli.processes import PREEMPTED, Termination, bound_to_others
 from gapjax.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     train.add_argument(
         "--print-recipe", action="store_true", help="print the resolved recipe and stop"
     )
+    _add_processes(train)
     demo = commands.add_parser(
         "demo",
         help="a run of a few minutes on the embedded model",
@@ -45,6 +45,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         "posterior of its capability limit, draw the pictures.",
     )
     demo.set_defaults(recipe="adder", print_recipe=False)
+    demo.set_defaults(**dict.fromkeys(_PROCESSES))
     for parser in (train, demo):
         add_common_arguments(parser, resume=True)
         parser.add_argument(
@@ -53,6 +54,24 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         parser.set_defaults(run=_train, takes_overrides=True, seed=None)
         # Printing a recipe needs no folder.
         next(a for a in parser._actions if a.dest == "out").required = parser is demo
+
+
+_PROCESSES = ("coordinator", "processes", "process_id", "expect_processes", "expect_devices")
+
+
+def _add_processes(train: argparse.ArgumentParser) -> None:
+    group = train.add_argument_group(
+        "several processes", "on TPU pods and under SLURM they find each other by themselves"
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="of the first process")
+    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process-id", type=int, metavar="I", help="which one this is, from 0")
+    group.add_argument(
+        "--expect-processes", type=int, metavar="N", help="refuse to start with another number"
+    )
+    group.add_argument(
+        "--expect-devices", type=int, metavar="M", help="the same, of all their devices together"
+    )
 
 
 def bundled_recipes() -> list[str]:
@@ -82,21 +101,36 @@ def _train(arguments: argparse.Namespace) -> None:
         return
     if arguments.out is None:
         raise UserError("--out DIR is required", hint="see `gapjax train --help`")
+    from gapjax.parallel import from_first, is_first
+    from gapjax.parallel.join import expect, join
+    from gapjax.selfimprove import Preempted
+
     out = resolved(arguments.out)
-    # Nothing there yet is a run that was killed early: jobs may always pass --resume.
-    resume = arguments.resume and out.is_dir() and any(out.iterdir())
-    if not resume:
-        refuse_existing(out, overwrite=arguments.overwrite)
+
+    def goes_on() -> bool:
+        # Nothing there yet is a run that was killed early: jobs may always pass --resume.
+        resume = arguments.resume and out.is_dir() and any(out.iterdir())
+        if not resume:
+            refuse_existing(out, overwrite=arguments.overwrite)
+        return resume
+
+    termination = Termination()
+    join(arguments.coordinator, arguments.processes, arguments.process_id)
     try:
-        with _termination_unwinds():
+        with termination.heeded(), bound_to_others():
+            expect(arguments.expect_processes, arguments.expect_devices)
             _run(
                 recipe,
                 name,
                 out,
-                resume=resume,
-                quiet=arguments.quiet,
-                tensorboard=arguments.tensorboard,
+                resume=from_first(goes_on),
+                quiet=arguments.quiet or not is_first(),
+                tensorboard=arguments.tensorboard and is_first(),
+                termination=termination,
             )
+    except Preempted as end:
+        print(f"gapjax: told to stop, saved {end}; --resume goes on", file=sys.stderr)
+        sys.exit(PREEMPTED)
     except OSError as error:
         where = error.filename or out
         raise UserError(
@@ -104,23 +138,6 @@ def _train(arguments: argparse.Namespace) -> None:
             where=where,
             hint="--resume goes on from the last finished phase",
         ) from error
-
-
-@contextlib.contextmanager
-def _termination_unwinds() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does, closing files and ending worker processes."""
-
-    def end(number: int, _: object) -> NoReturn:
-        sys.exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _overrides(extra: Sequence[str]) -> dict[str, str]:
@@ -140,14 +157,22 @@ def _overrides(extra: Sequence[str]) -> dict[str, str]:
 
 
 def _run(
-    recipe: Recipe, name: str, out: Path, *, resume: bool, quiet: bool, tensorboard: bool
+    recipe: Recipe,
+    name: str,
+    out: Path,
+    *,
+    resume: bool,
+    quiet: bool,
+    tensorboard: bool,
+    termination: Termination,
 ) -> None:
     from rich.console import Console
 
     from gapjax import models
     from gapjax.cli.live import Live
     from gapjax.cli.tensorboard import TensorBoard
-    from gapjax.selfimprove import Start, self_improve
+    from gapjax.parallel import from_first, is_first, make_mesh
+    from gapjax.selfimprove import Selected, Start, Trained, self_improve
     from gapjax.selfimprove.problems import check, make_source
     from gapjax.selfimprove.run_folder import RunFolder
 
@@ -155,8 +180,10 @@ def _run(
     console = Console(quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def warn(text: str) -> None:
-        print(f"gapjax: warning: {text}", file=sys.stderr)
+        if is_first():
+            print(f"gapjax: warning: {text}", file=sys.stderr)
 
+    mesh = make_mesh(recipe.parallel.mesh)
     source = make_source(recipe, record=out / RunFolder.EXTERNAL)
     if resume:
         folder = RunFolder.open(out, recipe, warn=warn)
@@ -169,16 +196,16 @@ def _run(
             step = 0 if start.state is None else int(start.state.step)
             return start
 
-        loaded = models.load(recipe.model, dtype=recipe.dtype)
-        events = self_improve(loaded, recipe, where, source=source)
+        loaded = models.load(recipe.model, dtype=recipe.dtype, mesh=mesh)
+        events = self_improve(loaded, recipe, where, source=source, preempted=termination.asked)
         first = next(events)
     else:
         console.print(f"loading {recipe.model} and measuring it before training ...")
         step = 0
-        loaded = models.load(recipe.model, dtype=recipe.dtype)
+        loaded = models.load(recipe.model, dtype=recipe.dtype, mesh=mesh)
         # Whatever is wrong with the recipe shows here, before an old run is replaced.
         check(recipe, loaded)
-        events = self_improve(loaded, recipe, source=source)
+        events = self_improve(loaded, recipe, source=source, preempted=termination.asked)
         first = next(events)
         folder = RunFolder.create(out, recipe, name=name)
     board = TensorBoard(out / "tensorboard", step=step) if tensorboard else None
@@ -186,10 +213,11 @@ def _run(
     with closing, Live(console, recipe).shown() as live:
         for event in itertools.chain([first], events):
             folder.write(event)
+            termination.training = isinstance(event, Trained | Selected)
             live.show(event)
             if board is not None:
                 board.write(event)
-    _conclude(folder, recipe, out, name, console.print)
+    from_first(lambda: _conclude(folder, recipe, out, name, console.print))
 
 
 def _conclude(
