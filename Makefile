@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: help demo smollm2 test test-fast test-slow lint adder golden calibration benchmarks clean
+.PHONY: help demo smollm2 test test-fast test-slow lint adder golden sharding-tables calibration benchmarks clean
 
 help:  ## what one can make
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -47,6 +47,9 @@ adder: $(STAMP)  ## pre-train the embedded model anew
 
 golden: $(STAMP)  ## recompute the logits stored for the tests (EXTRAS=test,parity)
 	$(BIN)/python -m tests.models.make_golden
+
+sharding-tables: $(STAMP)  ## rewrite the tables of where parameters lie, for review
+	$(BIN)/python -m tests.parallel.sharding_tables
 
 calibration: $(STAMP)  ## simulation-based calibration and coverage: half an hour, writes benchmarks/results
 	$(BIN)/python -m benchmarks.calibration

@@ -276,22 +276,24 @@ class _Run:
             now = number * config.epochs_per_round + done / per_epoch
             loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
             step = int(self.state.step)
-            if not np.isfinite(loss):
-                raise UserError(
-                    f"the loss is {loss} at step {step}", hint="lower train.learning_rate"
-                )
+            for name, value in (("loss", loss), ("gradient's norm", norm)):
+                if not np.isfinite(value):
+                    hint = "lower train.learning_rate"
+                    raise UserError(f"the {name} is {value} at step {step}", hint=hint)
             yield Trained(now, step, loss, norm, batch.tokens, time.perf_counter() - began)
-            ends_here = self.preempted is not None and any_process(self.preempted())
-            if done in measure_at or ends_here:
+            if done in measure_at or self._to_end():
                 yield Snapshot(number, done, self.state)
-            if ends_here:
-                raise Preempted(f"after step {step}")
-            if done in measure_at:
+                if self._to_end():
+                    raise Preempted(f"after step {step}")
                 yield from self._measure(now, records if done == total else None)
                 stop = yield from self._judge()
                 if stop is not None:
                     return now, stop
         return float((number + 1) * config.epochs_per_round), None
+
+    def _to_end(self) -> bool:
+        """Whether one of the processes was asked to end."""
+        return self.preempted is not None and any_process(self.preempted())
 
     def _conclude(self, now: float, reason: str) -> Iterator[Event]:
         if self.splits.test:

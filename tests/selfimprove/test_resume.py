@@ -159,6 +159,40 @@ def test_a_changed_recipe_is_refused(adder, whole) -> None:
         RunFolder.open(whole, changed, warn=no_warning)
 
 
+def test_two_processes_do_not_write_one_run(adder, whole) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from gapjax.selfimprove import read_recipe\n"
+        "from gapjax.selfimprove.run_folder import RunFolder\n"
+        "folder = Path(sys.argv[1])\n"
+        "run = RunFolder.open(folder, read_recipe(folder / 'recipe.yaml'), warn=print)\n"
+        "print('locked', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, str(whole)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(UserError, match="another process is writing"):
+            RunFolder.open(whole, RECIPE, warn=no_warning)
+        other.kill()
+    RunFolder.open(whole, RECIPE, warn=no_warning)
+
+
+def test_a_changed_file_is_refused(adder, tmp_path) -> None:
+    file = tmp_path / "answers.jsonl"
+    file.write_text('{"prompt": "1+1=", "answer": "2"}\n')
+    recipe = dataclasses.replace(
+        RECIPE, external=dataclasses.replace(RECIPE.external, file=str(file))
+    )
+    RunFolder.create(tmp_path / "run", recipe, name="tiny")
+    RunFolder.open(tmp_path / "run", recipe, warn=no_warning)
+    file.write_text('{"prompt": "1+1=", "answer": "3"}\n')
+    with pytest.raises(UserError, match=r"answers\.jsonl.* has changed"):
+        RunFolder.open(tmp_path / "run", recipe, warn=no_warning)
+
+
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys) -> None:
     (tmp_path / "precious.txt").write_text("data")
     assert main(["train", "adder", "--out", str(tmp_path), "--resume"]) == 2
@@ -207,7 +241,7 @@ def test_a_real_signal_from_the_shell(number, tmp_path) -> None:
         text=True,
         check=False,
     )
-    expected = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+    expected = {signal.SIGKILL: -9, signal.SIGTERM: 75, signal.SIGINT: 130}[number]
     assert done.returncode == expected, done.stderr
     assert "Traceback" not in done.stderr
     assert not (out / "export").exists()
