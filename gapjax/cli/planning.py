@@ -1,4 +1,4 @@
-"""`gapjax plan`: when to use external data, and for how long to train."""
+"""`gapjax plan`: when to use external data, and for how long to train; or on what hardware."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 
 from gapjax.cli.equations import EQUATIONS, add_equation_arguments
+from gapjax.cli.hardware import add_hardware_arguments, plan_hardware, refuse_hardware_arguments
 from gapjax.cli.output import add_common_arguments, output_folder, refuse_existing
 
 
@@ -13,8 +14,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     """Register the command of this module."""
     parser = commands.add_parser(
         "plan",
-        help="allocate external data and rounds",
-        description="Spread external data over the rounds so that the solver ends best.",
+        help="allocate external data and rounds; with --hardware, estimate time and memory",
+        description="Spread external data over the rounds so that the solver ends best; or, with "
+        "--hardware, estimate the time and memory of a round on a slice of TPUs.",
     )
     add_equation_arguments(
         parser,
@@ -32,11 +34,16 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         default="final",
         help="the solver at the end of the run, or its limit from there on (default final)",
     )
+    add_hardware_arguments(parser)
     add_common_arguments(parser)
     parser.set_defaults(run=_plan)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
+    if arguments.hardware is not None:
+        plan_hardware(arguments)
+        return
+    refuse_hardware_arguments(arguments)
     refuse_existing(arguments.out, overwrite=arguments.overwrite)
     from gapjax.dynamics.plans import PlanSettings, plan_run
     from gapjax.dynamics.plots import plan_figure

@@ -32,6 +32,8 @@ _WEIGHT = 2  # bytes of a parameter, activation, key or value in bfloat16
 _EXACT = 4  # bytes of what is float32: logits, scores, trained weights, moments, gradients
 _SPARE = 0.9  # of the memory, for us; the rest is the compiler's and the runtime's
 _AXES = ("data", "fsdp", "tensor")
+# Bytes of weights up to which every device samples by itself, as in `gapjax.selfimprove.rounds`.
+SMALL = 2 * 2**30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,7 +159,7 @@ def times(step: Step, generation: Generation, mesh: Mesh) -> Times:
 def prefill_step(config: DecoderConfig, load: Load, mesh: Mesh) -> Step:
     """The prompts' keys and values, and the distribution of the first token."""
     tokens = load.prompts * load.prompt_tokens
-    flops = 2 * Parameters.of(config).layer * config.num_layers * tokens
+    flops = 2.0 * Parameters.of(config).layer * config.num_layers * tokens
     flops += 2 * Parameters.of(config).head * load.prompts
     flops += _attention(config, load.prompts * load.prompt_tokens, load.prompt_tokens)
     cache = _cache(config, load, mesh, answers=False)
@@ -175,7 +177,7 @@ def decode_step(config: DecoderConfig, load: Load, mesh: Mesh) -> Step:
     """One more token of every answer."""
     answers = load.prompts * load.samples
     count = Parameters.of(config)
-    flops = 2 * (count.layer * config.num_layers + count.head) * answers
+    flops = 2.0 * (count.layer * config.num_layers + count.head) * answers
     flops += _attention(config, answers, load.prompt_tokens + load.new_tokens)
     network = _forward_network(config, mesh, answers)
     logits = answers / mesh.rows * config.vocab_size * _EXACT  # a token is drawn from all of them
@@ -198,7 +200,7 @@ def verify_step(config: DecoderConfig, load: Load, mesh: Mesh) -> Step:
     answers = load.prompts * load.samples
     new, old = answers * load.new_tokens, load.prompts * load.prompt_tokens
     count = Parameters.of(config)
-    flops = 2 * count.layer * config.num_layers * (new + old) + 2 * count.head * new
+    flops = 2.0 * count.layer * config.num_layers * (new + old) + 2 * count.head * new
     flops += _attention(config, old, load.prompt_tokens)
     flops += _attention(config, new, load.prompt_tokens + load.new_tokens)
     activations = _layer_activations(config, load, mesh, (new + old) / mesh.rows)
@@ -298,7 +300,12 @@ class Estimate:
 
 
 def estimate(
-    config: DecoderConfig, load: Load, hardware: Hardware, mesh: Mesh, *, replicate_below: int
+    config: DecoderConfig,
+    load: Load,
+    hardware: Hardware,
+    mesh: Mesh,
+    *,
+    replicate_below: int = SMALL,
 ) -> Estimate:
     """All phases on one mesh.
 
@@ -333,7 +340,7 @@ def estimate(
 
 
 def best_mesh(
-    config: DecoderConfig, load: Load, hardware: Hardware, *, replicate_below: int
+    config: DecoderConfig, load: Load, hardware: Hardware, *, replicate_below: int = SMALL
 ) -> Mesh:
     """Of the meshes of all chips the fastest that fits; the smallest in memory if none does."""
     sizes = [1 << i for i in range(hardware.chips.bit_length())]

@@ -31,3 +31,38 @@ def test_impossible_plans_are_one_line(tmp_path, capsys, arguments):
     assert main([*COMMAND, *arguments, "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_hardware_is_planned_in_the_same_command(tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["plan", "--hardware", "v5e-64", "--model", "8b", "--mesh", "fsdp=16,tensor=4"]
+    assert main([*command, "--new-tokens", "256", "--out", str(out)]) == 0
+    plan = json.loads((out / "plan.json").read_text())
+    assert plan["mesh"] == {"data": 1, "fsdp": 16, "tensor": 4}
+    assert plan["load"]["new_tokens"] == 256
+    assert set(plan["phases"]) == {"prefill", "decode", "verify", "train"}
+    # At least 2 operations for each of 7.5e9 parameters and 1024 answers, on 64 chips.
+    assert plan["phases"]["decode"]["flops"] > 2 * 7.5e9 * 1024 / 64
+    printed = capsys.readouterr().out
+    assert "not measured on TPUs" in printed
+    assert "decode" in printed
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--hardware", "v9-1"],
+        ["--hardware", "v5e-16", "--model", "nonsense"],
+        ["--hardware", "v5e-16", "--mesh", "fsdp"],
+        ["--hardware", "v5e-16", "--mesh", "fsdp=3"],
+        ["--hardware", "v5e-16", "--batch", "0"],
+        ["--hardware", "v5e-16", "--remat", "some"],
+        ["--model", "8b"],
+        ["--compile"],
+    ],
+)
+def test_impossible_hardware_is_one_line(tmp_path, capsys, arguments):
+    assert main(["plan", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import pytest
 from gapjax.errors import UserError
 from gapjax.models.config import DecoderConfig
 from gapjax.models.published import find_config
+from gapjax.parallel import roofline
 from gapjax.parallel.hardware import GENERATIONS, find_hardware
 from gapjax.parallel.roofline import (
     Load,
@@ -109,14 +110,14 @@ def test_memory_of_full_training_is_18_bytes_a_parameter_beside_activations() ->
 def test_the_mesh_that_is_chosen_is_the_fastest_that_fits() -> None:
     config, load = find_config("8b"), Load()
     hardware = find_hardware("v5e-16")
-    best = best_mesh(config, load, hardware, replicate_below=2**31)
-    chosen = estimate(config, load, hardware, best, replicate_below=2**31)
+    best = best_mesh(config, load, hardware)
+    chosen = estimate(config, load, hardware, best)
     assert chosen.fits
     # One chip has no room for the weights.
-    alone = estimate(config, load, hardware, Mesh(data=16), replicate_below=2**31)
+    alone = estimate(config, load, hardware, Mesh(data=16))
     assert not alone.fits
     # To gather 8 billion weights for every token takes longer than to sum over heads.
-    gathered = estimate(config, load, hardware, Mesh(fsdp=16), replicate_below=2**31)
+    gathered = estimate(config, load, hardware, Mesh(fsdp=16))
     assert gathered.phases[1].times.bound == "network"
     assert chosen.seconds < gathered.seconds
 
@@ -127,6 +128,12 @@ def test_small_models_sample_on_every_device_by_itself() -> None:
     assert whole.phases[1].mesh == Mesh(data=16)
     assert sum(whole.phases[1].step.network.values()) == 0
     assert whole.phases[3].mesh == Mesh(fsdp=16)
+
+
+def test_a_model_is_small_where_the_loop_says_so() -> None:
+    from gapjax.selfimprove import rounds
+
+    assert roofline.SMALL == rounds._SMALL
 
 
 @pytest.mark.parametrize("sizes", [{"model": 2}, {"fsdp": 3}, {"data": 4, "fsdp": 2}, {"fsdp": 0}])
