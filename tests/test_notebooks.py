@@ -27,9 +27,13 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+    # A notebook finds the repository's data beside its folder.
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    place = tmp_path / "notebooks"
+    place.mkdir()
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(
-        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=600, resources={"metadata": {"path": str(place)}}
     ).execute()
     pictures = [
         output
