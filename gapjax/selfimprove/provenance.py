@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from gapjax import __version__
+from gapjax.selfimprove.recipe import Recipe
 
 _PACKAGES = (
     "jax",
@@ -25,6 +28,16 @@ def versions() -> dict[str, str]:
     """Versions of everything that results depend on."""
     packages = {package: importlib.metadata.version(package) for package in _PACKAGES}
     return {"python": platform.python_version(), "gapjax": __version__, **packages}
+
+
+def digests(recipe: Recipe) -> dict[str, str]:
+    """SHA-256 of the files that a recipe names."""
+    paths = (recipe.task.file, recipe.task.held_out_file, recipe.external.file)
+    return {
+        path: hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        for path in paths
+        if path is not None
+    }
 
 
 def git_state() -> dict[str, Any] | None:

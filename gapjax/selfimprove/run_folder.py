@@ -15,14 +15,16 @@ part in checkpoints and the export, which no process holds whole.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import math
 import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -46,13 +48,14 @@ from gapjax.selfimprove.events import (
 )
 from gapjax.selfimprove.learning import Record
 from gapjax.selfimprove.problems import make_splits
-from gapjax.selfimprove.provenance import git_state, versions
+from gapjax.selfimprove.provenance import digests, git_state, versions
 from gapjax.selfimprove.recipe import Recipe, read_recipe, recipe_differences, recipe_to_yaml
 from gapjax.selfimprove.rounds import Start
 from gapjax.selfimprove.sft import TrainState
+from gapjax.selfimprove.speed import Speed
 
 # Fields of a row of `metrics.jsonl` that are not metrics of a measurement.
-_ABOUT = ("event", "epoch", "seconds", "tokens")
+_ABOUT = ("event", "epoch", "seconds", "tokens", "speed")
 
 
 class RunFolder:
@@ -66,6 +69,8 @@ class RunFolder:
     def __init__(self, folder: Path, recipe: Recipe, *, name: str) -> None:
         self._folder, self._recipe = folder, recipe
         self._labels = {"recipe": name, "version": f"gapjax {__version__}", "seed": recipe.seed}
+        # Of a row of `metrics.jsonl`, if anybody wants to know it.
+        self.speed: Speed | None = None
         self._measured: list[dict[str, Any]] = []
         self._checkpoints = Checkpoints(folder / "checkpoints", keep=recipe.train.keep_checkpoints)
 
@@ -78,7 +83,9 @@ class RunFolder:
         - `recipe`, `name`: what is run; the name is a label in `trajectory.csv`.
         """
         from_first(lambda: cls._create(folder, recipe, name))
-        return cls(folder, recipe, name=name)
+        run = cls(folder, recipe, name=name)
+        from_first(run._lock)
+        return run
 
     @staticmethod
     def _create(folder: Path, recipe: Recipe, name: str) -> None:
@@ -87,7 +94,7 @@ class RunFolder:
         try:
             new.chmod(0o755)
             (new / "samples").mkdir()
-            about = {**versions(), "name": name, "git": git_state()}
+            about = {**versions(), "name": name, "git": git_state(), "files": digests(recipe)}
             _write_text(new / "versions.json", json.dumps(about, indent=2) + "\n")
             _write_text(new / "recipe.yaml", recipe_to_yaml(recipe))
             if folder.exists():
@@ -100,9 +107,22 @@ class RunFolder:
     def open(cls, folder: Path, recipe: Recipe, *, warn: Callable[[str], None]) -> RunFolder:
         """The folder of a run that was cut short.
 
-        **Raises:** `UserError` if it is none, or the recipe or its problems have changed.
+        **Raises:** `UserError` if it is none, another process is at it, or the recipe, its
+        files or its problems have changed.
         """
-        return cls(folder, recipe, name=from_first(lambda: cls._check(folder, recipe, warn)))
+        run = cls(folder, recipe, name=from_first(lambda: cls._check(folder, recipe, warn)))
+        from_first(run._lock)
+        return run
+
+    def _lock(self) -> None:
+        """Keep other processes out for as long as this one lives, however it ends."""
+        self._locked = (self._folder / ".lock").open("w")
+        try:
+            fcntl.lockf(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError("another process is writing this run", where=self._folder) from error
+        except OSError:
+            pass  # some file systems have no locks
 
     @staticmethod
     def _check(folder: Path, recipe: Recipe, warn: Callable[[str], None]) -> str:
@@ -119,6 +139,9 @@ class RunFolder:
         for package, version in versions().items():
             if then.get(package) != version:
                 warn(f"{package} was {then.get(package)} and is {version}: results may differ")
+        for path, digest in digests(recipe).items():
+            if then.get("files", {}).get(path, digest) != digest:
+                raise UserError("has changed since the run began", where=path)
         first = folder / "samples" / "probe-000.jsonl"
         if first.exists():
             before = [(row["prompt"], row["answer"]) for row in _read_jsonl(first)]
@@ -192,7 +215,7 @@ class RunFolder:
                 break
         self._take_back(rows[:kept])
         history = tuple(
-            (row["epoch"], {k: v for k, v in row.items() if k not in _ABOUT})
+            (row["epoch"], {k: v for k, v in row.items() if k not in _ABOUT and v is not None})
             for row in rows[:kept]
             if row["event"] == "measure"
         )
@@ -241,7 +264,9 @@ class RunFolder:
         samples = event.samples
         partial = self._folder / "samples" / ".sampled.partial.npz"
         arrays = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
-        np.savez(partial, **arrays)
+        with partial.open("wb") as stream:
+            np.savez(stream, **arrays)
+            _to_disk(stream)
         partial.rename(self._sampled_path(event.what, event.step))
 
     def _sampled_path(self, what: str, step: int) -> Path:
@@ -253,8 +278,8 @@ class RunFolder:
         try:
             with np.load(path) as arrays:
                 return Samples(**arrays)
-        except (FileNotFoundError, zipfile.BadZipFile):
-            return None
+        except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile):
+            return None  # nothing, or what a power failure left of it
 
     def _forget_sampled(self) -> None:
         for path in (self._folder / "samples").glob(".sampled-*.npz"):
@@ -293,7 +318,7 @@ class RunFolder:
             "last": self._measured[-1],
             "test": tested and {when: tested[when] for when in ("before", "after")},
         }
-        _write_text(self._folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        _write_text(self._folder / "summary.json", json.dumps(_finite(summary), indent=2) + "\n")
 
     def _write_judged(self, event: Judged) -> None:
         row: dict[str, Any] = {"cautions": event.cautions, "stop": event.stop}
@@ -320,8 +345,10 @@ class RunFolder:
         return _read_jsonl(path) if path.exists() else None
 
     def _append_metrics(self, kind: str, **values: Any) -> None:
+        if self.speed is not None and (speed := self.speed(kind, values)):
+            values["speed"] = speed
         with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"event": kind, **values}) + "\n")
+            stream.write(_json({"event": kind, **values}) + "\n")
 
     def _rows(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`, but for one that was being written."""
@@ -338,7 +365,7 @@ class RunFolder:
         self._measured = [
             self._labels
             | {"epoch": row["epoch"]}
-            | {k: v for k, v in row.items() if k not in _ABOUT}
+            | {k: v for k, v in row.items() if k not in _ABOUT and v is not None}
             for row in rows
             if row["event"] == "measure"
         ]
@@ -350,10 +377,31 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
+def _to_disk(stream: IO[Any]) -> None:
+    """A rename must not overtake what was written."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _json(row: Mapping[str, Any]) -> str:
+    """A line of strict JSON: what is not finite is null."""
+    return json.dumps(_finite(row), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {name: _finite(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+    return value
+
+
 def _write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8") as stream:
         stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())  # a rename must not overtake the text
+        _to_disk(stream)
     partial.replace(path)
