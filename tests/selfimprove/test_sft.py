@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from gapjax import models
 from gapjax.errors import UserError
+from gapjax.generation.scoring import answer_logprobs
 from gapjax.models.lora import attach
 from gapjax.selfimprove import sft
 from gapjax.selfimprove.recipe import TrainConfig
@@ -127,3 +130,43 @@ def test_without_warm_up_the_first_step_counts(adder) -> None:
     state, first = trainer.step(trainer.init(), batch)
     _, second = trainer.step(state, batch)
     assert float(second["loss"]) < float(first["loss"])
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_bfloat16_model_is_trained_in_float32(rank: int) -> None:
+    """Steps too small for bfloat16 add up."""
+    model = models.load("adder", dtype="bfloat16").model
+    if rank:
+        model = attach(model, rank=rank, alpha=rank, targets="mlp", key=jax.random.key(0))
+    slow = dataclasses.replace(CONFIG, learning_rate=1e-6)
+    trainer = Trainer(model, slow)
+    state = trainer.init()
+    assert {x.dtype for x in jax.tree.leaves((state.trainable, state.optimizer))} <= {
+        jnp.dtype("float32"),
+        jnp.dtype("int32"),
+    }
+    before = [np.asarray(x) for x in jax.tree.leaves(state.trainable)]
+    state, metrics = trainer.step(state, next(DATA.batches(4, jax.random.key(0))))
+    assert metrics["loss"].dtype == jnp.float32
+    moved = [
+        np.asarray(x) != y for x, y in zip(jax.tree.leaves(state.trainable), before, strict=True)
+    ]
+    assert np.mean(np.concatenate([np.ravel(each) for each in moved])) > 0.3
+    kernel = trainer.model(state).blocks[0].mlp.up.kernel[...]
+    assert kernel.dtype == jnp.bfloat16
+    base = np.asarray(model.blocks[0].mlp.up.kernel[...], np.float32)
+    assert (np.asarray(kernel, np.float32) == base).mean() > 0.9  # they do not show in it
+
+
+def test_what_is_kept_for_the_backward_pass_does_not_matter(adder) -> None:
+    batch = next(DATA.batches(4, jax.random.key(0)))
+    norms, sizes = [], []
+    for remat in ("none", "dots", "full"):
+        trainer = Trainer(adder.model, CONFIG, remat=remat)
+        state, metrics = trainer.step(trainer.init(), batch)
+        norms.append(float(metrics["gradient_norm"]))
+        graph = trainer._training_graph
+        loss = lambda p, graph=graph: answer_logprobs(nnx.merge(graph, p), *batch).sum()  # noqa: E731
+        sizes.append(str(jax.make_jaxpr(jax.grad(loss))(state.trainable)).count("dot_general"))
+    np.testing.assert_allclose(norms, norms[0], rtol=1e-5)
+    assert sizes[0] <= sizes[1] < sizes[2]  # matrix products: the fewer kept, the more made anew
