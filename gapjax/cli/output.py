@@ -40,6 +40,12 @@ def refuse_existing(out: Path, *, overwrite: bool) -> None:
 
     Commands call this before the work starts, so that nobody waits an hour to hear it.
     """
+    if out.parts and out.parts[0].endswith(":"):  # what pathlib makes of gs://
+        raise UserError(
+            "is no folder of this machine",
+            where=out,
+            hint="mount the bucket (as Cloud Storage FUSE does) and give the path it has there",
+        )
     if out.exists() and not out.is_dir():
         raise UserError("is a file, not a folder", where=out, hint="choose another folder")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
