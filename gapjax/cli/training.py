@@ -37,6 +37,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     train.add_argument(
         "--print-recipe", action="store_true", help="print the resolved recipe and stop"
     )
+    train.add_argument(
+        "--profile", type=int, metavar="N", help="write DIR/profile, a trace of N steps"
+    )
     _add_processes(train)
     demo = commands.add_parser(
         "demo",
@@ -44,7 +47,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         description="Train the embedded 0.1M-parameter model on its own answers, fit the "
         "posterior of its capability limit, draw the pictures.",
     )
-    demo.set_defaults(recipe="adder", print_recipe=False)
+    demo.set_defaults(recipe="adder", print_recipe=False, profile=None)
     demo.set_defaults(**dict.fromkeys(_PROCESSES))
     for parser in (train, demo):
         add_common_arguments(parser, resume=True)
@@ -101,6 +104,8 @@ def _train(arguments: argparse.Namespace) -> None:
         return
     if arguments.out is None:
         raise UserError("--out DIR is required", hint="see `gapjax train --help`")
+    if arguments.profile is not None and arguments.profile < 1:
+        raise UserError(f"{arguments.profile} steps cannot be traced", where="--profile")
     from gapjax.parallel import from_first, is_first
     from gapjax.parallel.join import expect, join
     from gapjax.selfimprove import Preempted
@@ -127,6 +132,7 @@ def _train(arguments: argparse.Namespace) -> None:
                 quiet=arguments.quiet or not is_first(),
                 tensorboard=arguments.tensorboard and is_first(),
                 termination=termination,
+                profile=arguments.profile,
             )
     except Preempted as end:
         print(f"gapjax: told to stop, saved {end}; --resume goes on", file=sys.stderr)
@@ -165,16 +171,19 @@ def _run(
     quiet: bool,
     tensorboard: bool,
     termination: Termination,
+    profile: int | None,
 ) -> None:
     from rich.console import Console
 
     from gapjax import models
     from gapjax.cli.live import Live
+    from gapjax.cli.profiling import traced
     from gapjax.cli.tensorboard import TensorBoard
     from gapjax.parallel import from_first, is_first, make_mesh
     from gapjax.selfimprove import Selected, Start, Trained, self_improve
     from gapjax.selfimprove.problems import check, make_source
     from gapjax.selfimprove.run_folder import RunFolder
+    from gapjax.selfimprove.speed import Speed
 
     # No markup: a folder may be called [/x].
     console = Console(quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -208,10 +217,14 @@ def _run(
         events = self_improve(loaded, recipe, source=source, preempted=termination.asked)
         first = next(events)
         folder = RunFolder.create(out, recipe, name=name)
+    folder.speed = Speed(loaded.config, recipe)
+    events = itertools.chain([first], events)
+    if profile is not None:
+        events = traced(events, profile, out / "profile")
     board = TensorBoard(out / "tensorboard", step=step) if tensorboard else None
     closing = contextlib.closing(board) if board else contextlib.nullcontext()
     with closing, Live(console, recipe).shown() as live:
-        for event in itertools.chain([first], events):
+        for event in events:
             folder.write(event)
             termination.training = isinstance(event, Trained | Selected)
             live.show(event)
