@@ -12,11 +12,12 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 _KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _COMPUTATION = re.compile(r"^(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\) -> .* \{")
 _INSTRUCTION = re.compile(
-    r"^\s*(?:ROOT )?%?[\w.\-]+ = (?P<type>\(.*?\)|\S+) (?P<opcode>[\w\-]+)\((?P<rest>.*)$"
+    r"^\s*(?:ROOT )?%?(?P<name>[\w.\-]+) = (?P<type>\(.*?\)|\S+) (?P<opcode>[\w\-]+)\((?P<rest>.*)$"
 )
 _ARRAY = re.compile(r"\b([a-z]+\d+\w*|pred)\[([\d,]*)\]")
 _CALLED = re.compile(
@@ -26,6 +27,9 @@ _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _LISTED = re.compile(r"replica_groups=\{\{([\d,]*)\}")
 _IOTA = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=")
+_NAMED = re.compile(r"replica_groups=mesh\[(?P<mesh>[^\]]*)\].*? \{(?P<axes>'[^}]*)\}")
+_AXIS = re.compile(r"'(\w+)'(?:=(\d+)|:\(\d+\)(\d+))?")
+_CHANNEL = re.compile(r"\bchannel_id=(\d+)")
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -47,6 +51,9 @@ class Traffic:
 def collectives(hlo: str) -> dict[Kind, Traffic]:
     """The collectives of a program, those in loops as often as the loop is known to repeat.
 
+    A TPU's program may have one collective in several fusions, which move parts of it while they
+    compute something else: they share a channel, and are counted once.
+
     A gather of `n` shards brings a device `(n - 1) / n` of the result, a reduce-scatter as much
     of its argument, an all-reduce twice that (arXiv:1802.05799), an all-to-all once, and a
     permutation all of it.
@@ -64,12 +71,23 @@ def collectives(hlo: str) -> dict[Kind, Traffic]:
             visit(called, times * trips)
 
     visit(entry, 1.0)
-    total: dict[Kind, Traffic] = {}
+    channels: dict[tuple[Kind, str], Traffic] = {}
     for name, times in repeats.items():
-        for kind, received in own.get(name, ()):
-            before = total.get(kind, Traffic(0.0, 0.0))
-            total[kind] = Traffic(before.count + times, before.bytes + times * received)
+        for found in own.get(name, ()):
+            key = found.kind, found.channel
+            moved = Traffic(times, times * found.bytes)
+            channels[key] = max(channels.get(key, moved), moved, key=lambda each: each.bytes)
+    total: dict[Kind, Traffic] = {}
+    for (kind, _), moved in channels.items():
+        before = total.get(kind, Traffic(0.0, 0.0))
+        total[kind] = Traffic(before.count + moved.count, before.bytes + moved.bytes)
     return dict(sorted(total.items()))
+
+
+class _Found(NamedTuple):
+    kind: Kind
+    channel: str  # of its own, where the program gives none
+    bytes: float
 
 
 def by_name(traffic: Mapping[Kind, Traffic]) -> dict[str, float]:
@@ -82,9 +100,9 @@ def by_name(traffic: Mapping[Kind, Traffic]) -> dict[str, float]:
 
 def _computations(
     hlo: str,
-) -> tuple[dict[str, list[tuple[Kind, float]]], dict[str, list[tuple[str, int]]], str]:
+) -> tuple[dict[str, list[_Found]], dict[str, list[tuple[str, int]]], str]:
     """Collectives and calls of each computation, and the name of the first one to run."""
-    own: dict[str, list[tuple[Kind, float]]] = collections.defaultdict(list)
+    own: dict[str, list[_Found]] = collections.defaultdict(list)
     calls: dict[str, list[tuple[str, int]]] = collections.defaultdict(list)
     current = entry = ""
     for line in hlo.splitlines():
@@ -100,7 +118,9 @@ def _computations(
         if kind in _KINDS:
             group = _group(rest)
             size = _received_from(kind, opcode, instruction["type"])
-            own[current].append((Kind(kind, group), size * _share(kind, group)))
+            channel = _CHANNEL.search(rest)
+            name = channel[1] if channel else instruction["name"]
+            own[current].append(_Found(Kind(kind, group), name, size * _share(kind, group)))
             continue  # what it applies is an addition
         trips = _TRIPS.search(rest)
         for called in _CALLED.findall(rest):
@@ -136,6 +156,10 @@ def _share(kind: str, group: int) -> float:
 def _group(rest: str) -> int:
     if iota := _IOTA.search(rest):
         return int(iota[2])
+    if named := _NAMED.search(rest):
+        sizes = {name: int(size) for name, size, _ in _AXIS.findall(named["mesh"])}
+        # An axis, or as `'name':(before)size` a part of one.
+        return math.prod(int(part or sizes[name]) for name, _, part in _AXIS.findall(named["axes"]))
     if listed := _LISTED.search(rest):
         return len(listed[1].split(","))
     return 0
