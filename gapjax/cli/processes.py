@@ -56,14 +56,16 @@ class Termination:
 def bound_to_others() -> Iterator[None]:
     """End this process at once when it fails, if its run has others, who would wait for it.
 
-    And when another one fails, say so. What all of them find out together, a `UserError`, is not
-    meant.
+    And when another one fails, say so. What all of them find out together is not meant: a
+    `UserError`, or that they are `Preempted`.
     """
     from jax.errors import JaxRuntimeError
 
+    from gapjax.selfimprove import Preempted
+
     try:
         yield
-    except (UserError, SystemExit):
+    except (UserError, Preempted, SystemExit):
         raise
     except JaxRuntimeError as error:
         if not _others():

@@ -7,6 +7,7 @@ by each for its share (grading) is passed on here. In a run of one process all o
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from gapjax.errors import UserError
 
 _T = TypeVar("_T")
 _S = TypeVar("_S")
+_A_WEEK = 7 * 24 * 3600 * 1000  # milliseconds
+_meetings = itertools.count()
 
 
 def is_first() -> bool:
@@ -67,6 +70,7 @@ def from_first(make: Callable[[], _T]) -> _T:
             outcome = make(), None
         except (UserError, OSError) as error:
             outcome = None, error
+    meet()
     value, failure = _broadcast(outcome)
     if failure is not None:
         raise failure
@@ -88,6 +92,7 @@ def in_shares(work: Callable[[Sequence[_S]], Sequence[_T]], items: Sequence[_S])
         outcome = work(mine) if mine else [], None
     except UserError as error:
         outcome = [], error
+    meet()
     outcomes = exchange(outcome)
     for _, failure in outcomes:
         if failure is not None:
@@ -101,6 +106,20 @@ def any_process(flag: bool) -> bool:
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def meet() -> None:
+    """Wait for the other processes, however long they take.
+
+    Where work on the host may take long: collectives between CPUs do not wait for ever.
+    """
+    if jax.process_count() == 1:
+        return
+    from jax._src.distributed import global_state  # JAX has no public barrier without devices
+
+    assert global_state.client is not None
+    name = f"gapjax/meeting/{next(_meetings)}"  # the same number in every process
+    global_state.client.wait_at_barrier(name, _A_WEEK)
 
 
 def _broadcast(value: Any) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Literal
 
 import jax
-from jax.sharding import AxisType, Mesh
+import numpy as np
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from gapjax.errors import UserError
+from gapjax.parallel.distributed import meet
 from gapjax.parallel.layout import MESH_AXES
 
 MeshAxis = Literal["data", "fsdp", "tensor"]
@@ -42,6 +46,29 @@ def make_mesh(sizes: Mapping[MeshAxis, int]) -> Mesh | None:
     if count == 1:
         return None
     # Neighbours on the interconnect share the last axis, which talks most.
-    return jax.make_mesh(
+    mesh = jax.make_mesh(
         tuple(shape.values()), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES)
     )
+    if jax.process_count() > 1 and jax.default_backend() == "cpu":
+        _connect(mesh)
+    return mesh
+
+
+def _connect(mesh: Mesh) -> None:
+    """Open the connections between CPUs of several hosts while these are at the same point.
+
+    They are made with the first collective of a group of devices, and the one that comes first
+    gives up after half a minute, which the compilation before it may well last longer elsewhere.
+    """
+    used = [axis for axis, size in mesh.shape.items() if size > 1]
+    for count in range(1, len(used) + 1):
+        for axes in itertools.combinations(used, count):
+            meet()
+            total = jax.shard_map(
+                functools.partial(jax.lax.psum, axis_name=axes),
+                mesh=mesh,
+                in_specs=PartitionSpec(),
+                out_specs=PartitionSpec(),
+                check_vma=False,
+            )
+            jax.block_until_ready(jax.jit(total)(np.ones(1, np.float32)))
