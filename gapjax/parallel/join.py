@@ -44,6 +44,9 @@ def join(
     given = (coordinator, processes, process_id)
     if given == (None, None, None) and not _in_a_cluster():
         return
+    # Programs that wait for each other's processes must not overtake each other: on CPUs, which
+    # share their threads, they come to a standstill.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         jax.distributed.initialize(
             *given,
