@@ -11,9 +11,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# The same programs are compiled by two workers and in every run.
-jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+# The same programs are compiled by two workers, by the processes that tests start, and in every
+# run.
+_CACHE = {
+    "jax_compilation_cache_dir": str(ROOT / ".jax_cache"),
+    "jax_persistent_cache_min_compile_time_secs": 0.3,
+}
+for _name, _value in _CACHE.items():
+    jax.config.update(_name, _value)
+    os.environ[_name.upper()] = str(_value)
 
 
 @pytest.fixture(scope="session")

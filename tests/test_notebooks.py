@@ -12,7 +12,6 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-CACHE = ROOT / ".jax_cache"  # that of all tests
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -26,7 +25,6 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
         json.dumps({"argv": command, "display_name": "Python 3", "language": "python"})
     )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(CACHE))
     # A notebook finds the repository's data beside its folder.
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     place = tmp_path / "notebooks"

@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from gapjax import trajectories
 from gapjax.errors import UserError
 
-pytestmark = pytest.mark.fast
-
 
 def table(n=5, **columns):
     epochs = np.arange(n) * 0.5
@@ -28,6 +26,7 @@ def table(n=5, **columns):
     return pd.DataFrame({**base, **columns})
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_written_tables_are_read_back(tmp_path, suffix):
     frame = table(task="add", seed=3, training_loss=[np.nan, 1, 2, 3, 4])
@@ -94,6 +93,7 @@ def bad(column, row, value):
     return frame
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("frame", "expected"),
     [
@@ -162,6 +162,7 @@ def test_missing_files_and_folders(tmp_path):
         trajectories.write(table(), tmp_path / "nowhere" / "t.csv")
 
 
+@pytest.mark.fast
 def test_spreadsheet_exports_are_read(tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(b"\xef\xbb\xbf" + (HEADER + ROWS + "\n\n").replace("\n", "\r\n").encode())
@@ -179,6 +180,7 @@ cells = st.one_of(
 )
 
 
+@pytest.mark.fast
 @given(
     header=st.permutations([*HEADER.strip().split(","), "note"]),
     rows=st.lists(st.lists(cells, min_size=3, max_size=5), max_size=8),
@@ -211,6 +213,7 @@ def test_any_json_lines_are_read_or_refused_in_one_line(records):
     read_or_refuse("\n".join(json.dumps(r) for r in records).encode(), ".jsonl")
 
 
+@pytest.mark.fast
 @given(
     values=st.lists(
         st.tuples(st.floats(0, 100), st.floats(1e-3, 1e5), st.floats(0, 1e5)),

@@ -10,8 +10,6 @@ import pytest
 
 from gapjax.cli.main import main
 
-pytestmark = pytest.mark.fast
-
 
 @pytest.fixture
 def curve_file(tmp_path):
@@ -29,6 +27,7 @@ def curve_file(tmp_path):
     return path
 
 
+@pytest.mark.fast
 def test_fit_writes_its_results_and_says_so(curve_file, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["fit", str(curve_file), "--method", "map", "--seed", "3", "--out", str(out)]) == 0
@@ -46,6 +45,7 @@ def test_quiet_is_silent(curve_file, tmp_path, capsys):
     assert captured.out == captured.err == ""
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -76,6 +76,7 @@ def test_results_are_not_overwritten_unasked(curve_file, tmp_path, capsys):
     assert not (out / "precious").exists()
 
 
+@pytest.mark.fast
 def test_simulate_then_fit(tmp_path, capsys):
     command = (
         "simulate --solver0 12 --verifier0 8 --alpha 1 --beta 0.4 --k 0.5 --b 0.3 "

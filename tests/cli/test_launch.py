@@ -44,7 +44,6 @@ def test_slurm_needs_no_options(capsys):
     assert "--out runs/adder --resume" in capsys.readouterr().out
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -23,7 +23,6 @@ def test_plan_writes_its_files_and_says_so(tmp_path, capsys):
     assert "in round 1" in capsys.readouterr().out
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     "arguments", [["--rounds", "0"], ["--beta", "2"], ["--gamma-x", "nan"], ["--objective", "best"]]
 )
@@ -48,7 +47,6 @@ def test_hardware_is_planned_in_the_same_command(tmp_path, capsys):
     assert "decode" in printed
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -31,7 +31,6 @@ def _double():
         yield
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("potential", [LinearPotential(0.7, 0.42), PowerPotential(0.7, 0.42, 0.5)])
 def test_rounds_follow_the_simulator(potential):
     shares, strengths = np.array([0.2, 0.0, 0.5, 0.3]), np.array([0.4, 0.3, 0.2, 0.1])
@@ -104,7 +103,6 @@ def test_rounds_are_worth_their_price_as_long_as_the_slope_exceeds_it():
     assert plan.rounds == len(worth) < 6
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -84,7 +84,6 @@ def test_external_data_against_scipy(shares, potential, plain, method):
     np.testing.assert_allclose(np.stack([run.solver, run.verifier]), expected, atol=1e-8)
 
 
-@pytest.mark.fast
 def test_a_run_is_differentiable_in_its_shares():
     def final(shares):
         data = External((2, 5), shares, jnp.array([0.2, 0.2]))
@@ -100,7 +99,6 @@ def test_a_run_is_differentiable_in_its_shares():
     assert bool(jnp.all(jnp.diff(many) < 0))  # more data, a stronger solver
 
 
-@pytest.mark.fast
 def test_timing_hardly_matters_where_data_is_limited():
     # The paper's claim, and where it ends: data strong enough to reopen the gap.
     def final(shares, strength, rounds):
@@ -128,7 +126,6 @@ def test_allocations_use_all_data_inside_the_run():
             external(shares, exponential_decay(0.3, 0.1), last_round=rounds)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("shares", "strength"),
     [({2: 0.6, 3: 0.6}, 0.2), ({11: 0.5}, 0.2), ({-1: 0.5}, 0.2), ({2: -0.1}, 0.2), ({2: 0.5}, 0)],
@@ -204,7 +201,6 @@ def test_same_seed_same_run():
     assert first.frame.equals(second.frame)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     "wrong",
     [

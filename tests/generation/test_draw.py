@@ -9,10 +9,10 @@ import pytest
 
 from gapjax.generation.draw import Truncation, draw, inverse_cdf, truncated
 
-pytestmark = pytest.mark.fast
 _truncated = jax.jit(truncated)  # one program, whatever the numbers
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("vocabulary", [3, 256, 700])
 def test_inverse_cdf_against_a_plain_one(vocabulary) -> None:
     rng = np.random.default_rng(0)
@@ -60,6 +60,7 @@ def test_equally_probable_tokens_stay_together() -> None:
     )
 
 
+@pytest.mark.fast
 def test_extreme_logits_and_temperatures() -> None:
     logits = jnp.asarray([[-1e30, 50.0, 49.0, -jnp.inf], [1e4, -1e4, 0.0, 1e4 - 1]])
     uniform = jnp.asarray([0.99999, 0.99999])

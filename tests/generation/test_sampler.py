@@ -163,7 +163,6 @@ def test_longrope_settles_its_factors_by_the_room_for_an_answer(tmp_path) -> Non
     np.testing.assert_allclose(samples.logprobs[0, 0, : len(whole)], expected, atol=1e-3)
 
 
-@pytest.mark.fast
 def test_rescoring_under_longrope_needs_the_room_of_the_samples() -> None:
     model = random_model("phi3, long factors")
     prompts = [list(range(10, 30)), list(range(40, 58))]  # 4 and 6 tokens before the edge
@@ -254,7 +253,6 @@ def test_moving_unfinished_answers_to_smaller_batches_changes_nothing(
         np.testing.assert_allclose(moved.logprobs, stayed.logprobs, atol=1e-4)
 
 
-@pytest.mark.fast
 def test_a_run_compiles_once_for_each_bucket_of_lengths(adder, monkeypatch) -> None:
     traced = chex.assert_max_traces(sampler._sample.__wrapped__, n=3)
     chex.clear_trace_counter()

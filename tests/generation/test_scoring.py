@@ -83,7 +83,6 @@ def test_logprobs_of_a_bfloat16_model_are_float32() -> None:
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
-@pytest.mark.fast
 def test_a_bfloat16_model_samples_and_scores_in_float32() -> None:
     model = models.load("adder", dtype="bfloat16").model
     samples = sample(
@@ -136,7 +135,6 @@ def test_no_array_holds_the_vocabulary_at_every_position(monkeypatch, differenti
             assert np.prod(shape) in (table, vocabulary) or np.prod(shape) <= at_most * vocabulary
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("name", "call"),
     [

@@ -60,7 +60,6 @@ def test_the_recipe_travels_to_the_letter(manifest, recipe):
     assert parse_recipe(yaml.safe_load(text)) == recipe
 
 
-@pytest.mark.fast
 def test_every_chip_of_the_slice_is_asked_for_once(recipe):
     for name, pod_slice in SLICES.items():
         job = make_job(recipe, "r", image="i", out_path="gs://b/r", accelerator=name)

@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("given", "name"), [("smollm2", "smollm2"), ("My_Recipe.v2", "my-recipe-v2")]
 )

@@ -37,7 +37,6 @@ def test_a_task_for_each_gpu(gpus, tasks):
     assert f"--expect-processes {3 * tasks} --expect-devices {3 * tasks}" in script
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("status", "state", "requeued"),
     [

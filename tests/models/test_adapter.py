@@ -92,7 +92,6 @@ def test_round_trip_is_exact(adder, tmp_path) -> None:
     jax.tree.map(np.testing.assert_array_equal, nnx.state(again), nnx.state(adapted))
 
 
-@pytest.mark.fast
 def test_merged_export(adder, tmp_path) -> None:
     adapted = trained(adder.model)
     save_merged(adapted, adder.tokenizer, tmp_path / "merged")
@@ -109,7 +108,6 @@ def test_merged_export(adder, tmp_path) -> None:
         save_adapter(adder.model, tmp_path / "nothing")
 
 
-@pytest.mark.fast
 def test_adapters_that_do_not_fit(adder, tmp_path) -> None:
     save_adapter(trained(adder.model), tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())

@@ -265,7 +265,6 @@ def test_stretched_rotary_positions_are_recovered(tmp_path) -> None:
     )
 
 
-@pytest.mark.fast
 def test_what_gapjax_does_not_know_is_refused_by_name(tmp_path) -> None:
     from gguf import GGUFWriter
 

@@ -77,7 +77,6 @@ def test_transformers_loads_the_export(name: str, tmp_path) -> None:
             assert torch.equal(again(tokens).logits, theirs(tokens).logits)
 
 
-@pytest.mark.fast
 def test_large_weights_are_split(adder, folder) -> None:
     whole = load_file(folder / "model.safetensors")
     models.save(adder.model, None, folder, shard_bytes=100_000)
@@ -140,7 +139,6 @@ def test_a_folder_without_tokenizer_has_none(folder) -> None:
     assert models.load(folder).tokenizer is None
 
 
-@pytest.mark.fast
 def test_all_tensors_that_do_not_fit_are_named_at_once(folder) -> None:
     def spoil(tensors: dict[str, np.ndarray]) -> None:
         del tensors["model.norm.weight"]

@@ -109,7 +109,6 @@ def in_pieces(model, tokens, mask):
     return given, one_by_one.swapaxes(0, 1)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("name", ["llama", *FAMILY_EXAMPLES, "phi3, short factors"])
 def test_cached_decoding_equals_the_plain_forward(name: str) -> None:
     model = random_model(name)
@@ -121,7 +120,6 @@ def test_cached_decoding_equals_the_plain_forward(name: str) -> None:
         np.testing.assert_allclose(pieces, whole, atol=2e-4)
 
 
-@pytest.mark.fast
 def test_several_continuations_share_a_prefix_under_a_window() -> None:
     model = random_model("mistral, window")
     rng = np.random.default_rng(2)
@@ -133,7 +131,6 @@ def test_several_continuations_share_a_prefix_under_a_window() -> None:
     np.testing.assert_allclose(together.reshape(6, 8, -1), alone[:, 9:], atol=2e-4)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [

@@ -6,8 +6,6 @@ import pytest
 
 from gapjax.parallel.collectives import Kind, Traffic, by_name, collectives
 
-pytestmark = pytest.mark.fast
-
 # ruff: noqa: E501
 HLO = """\
 HloModule jit_f, is_scheduled=true, num_partitions=8
@@ -48,6 +46,7 @@ ENTRY %main.9 (x: f32[64]) -> f32[8] {
 """
 
 
+@pytest.mark.fast
 def test_collectives_of_a_text_by_hand() -> None:
     found = collectives(HLO)
     assert found == {

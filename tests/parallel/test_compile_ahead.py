@@ -98,7 +98,6 @@ def test_a_training_step_and_a_decode_step_for_16_devices() -> None:
     assert groups <= {2, 4, 8, 16}
 
 
-@pytest.mark.fast
 def test_layers_are_added_in_a_line() -> None:
     def program(layers: int) -> Compiled:
         return Compiled(
@@ -113,7 +112,6 @@ def test_layers_are_added_in_a_line() -> None:
     assert extrapolate(program(1), program(2), 32) == program(32)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -129,7 +127,6 @@ def test_topologies_are_those_that_google_makes(name, expected) -> None:
     assert topology(find_hardware(name)) == expected
 
 
-@pytest.mark.fast
 def test_the_other_process_sees_as_many_devices_as_there_are_chips() -> None:
     found = environment(find_hardware("v5e-64"))
     assert found["JAX_PLATFORMS"] == "cpu"

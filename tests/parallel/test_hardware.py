@@ -9,9 +9,8 @@ from gapjax.errors import UserError
 from gapjax.launch.slices import SLICES
 from gapjax.parallel.hardware import GENERATIONS, find_hardware, peak_flops
 
-pytestmark = pytest.mark.fast
 
-
+@pytest.mark.fast
 @pytest.mark.parametrize("name", GENERATIONS)
 def test_figures_are_those_that_jax_has(name) -> None:
     ours = GENERATIONS[name]

@@ -23,8 +23,6 @@ from gapjax.parallel.roofline import (
     verify_step,
 )
 
-pytestmark = pytest.mark.fast
-
 # 2 layers of 8 x (2 x 8 + 2 x 4 + 3 x 16) = 576 parameters and a head of 10 x 8.
 TINY = DecoderConfig(
     vocab_size=10,

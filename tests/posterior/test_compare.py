@@ -28,7 +28,6 @@ def test_scores_of_a_gaussian_are_the_closed_forms():
     np.testing.assert_array_equal(covered(draws, truth, 80), np.abs(truth) < norm.ppf(0.9))
 
 
-@pytest.mark.fast
 def test_cases_hold_out_what_lies_beyond_the_origin():
     curves = list(trajectories.read(exponential_curve(n=10)))
     cases = cases_of(curves, (0.1, 0.5, 0.8))

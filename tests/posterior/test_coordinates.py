@@ -5,14 +5,12 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapjax.dynamics import float64_on_cpu
 from gapjax.posterior.coordinates import to_numbers
 
-pytestmark = pytest.mark.fast
 SPAN = 10.0
 
 coordinate = st.floats(-2, 2)

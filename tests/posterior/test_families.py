@@ -16,7 +16,6 @@ from gapjax.posterior.model import Model
 SPAN = 10.0
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("name", FAMILIES)
 def test_coordinates_are_a_bijection_with_their_jacobian(name):
     model = Model(FAMILIES[name])

@@ -171,7 +171,6 @@ def test_same_seed_same_answer(simulated_fit):
     np.testing.assert_array_equal(again[0].x, simulated_fit[0].x)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     "arguments", [{"law": "linear"}, {"method": "vi"}, {"chains": 1}, {"draws": 0}, {"warmup": 1}]
 )

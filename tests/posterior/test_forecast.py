@@ -50,7 +50,6 @@ def test_horizon_goes_on_at_the_curve_s_pace():
     np.testing.assert_allclose(horizon_epochs(curve, 3.0, 4.2), [3.5, 4.0])
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("until", "horizon"), [("1", "5"), ("50", "60"), ("5", "4"), ("nan", "9"), ("5", "inf")]
 )

@@ -14,8 +14,6 @@ from scipy.stats import multivariate_normal
 from gapjax.dynamics import float64_on_cpu
 from gapjax.posterior.jump_filter import Dynamics, draw_levels, jump_filter, log_marginal
 
-pytestmark = pytest.mark.fast
-
 TIMES = np.array([0.0, 0.5, 1.0, 2.5, 4.0])
 N = len(TIMES)
 WANDER = np.array([[0.04, 0.01], [0.01, 0.02]])
@@ -80,6 +78,7 @@ def curve(jump):
     return pair
 
 
+@pytest.mark.fast
 def test_without_jumps_the_likelihood_is_exact():
     pair = curve(0.0)
     filtered = jump_filter(dynamics(0.0), jnp.asarray(pair), jnp.ones(N, bool))

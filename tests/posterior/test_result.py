@@ -16,8 +16,6 @@ from conftest import simulate
 from gapjax import posterior
 from gapjax.errors import UserError
 
-pytestmark = pytest.mark.fast
-
 
 def test_summary_is_one_row_a_curve(simulated_fit):
     summary = simulated_fit.summary()
@@ -31,6 +29,7 @@ def test_summary_is_one_row_a_curve(simulated_fit):
         assert simulated_fit.reason in shown
 
 
+@pytest.mark.fast
 def test_saved_files_follow_the_contract(simulated_fit, tmp_path):
     simulated_fit.save(tmp_path / "out")
     summary = json.loads((tmp_path / "out/summary.json").read_text())
@@ -64,6 +63,7 @@ def test_saved_files_follow_the_contract(simulated_fit, tmp_path):
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in pictures)
 
 
+@pytest.mark.fast
 def test_datatree_survives_netcdf(simulated_fit, tmp_path):
     simulated_fit.save(tmp_path)
     with xarray.open_datatree(tmp_path / "posterior.nc", engine="h5netcdf") as tree:
@@ -104,6 +104,7 @@ def test_pictures_say_when_a_limit_is_not_identified():
     assert "nats" in figure.axes[0].get_ylabel()
 
 
+@pytest.mark.fast
 def test_the_theory_wing_never_loads_the_language_models():
     code = (
         "import sys, gapjax.trajectories, gapjax.dynamics, gapjax.posterior, gapjax.cli.curves\n"

@@ -13,8 +13,6 @@ from scipy.stats import multivariate_normal
 from gapjax.dynamics import float64_on_cpu
 from gapjax.posterior.smc import sample_smc
 
-pytestmark = pytest.mark.fast
-
 
 @pytest.fixture(autouse=True)
 def _double():
@@ -27,6 +25,7 @@ def run(log_likelihood, dims, seed=0):
     return jax.jit(sampler)(jax.random.key(seed))
 
 
+@pytest.mark.fast
 def test_a_gaussian_and_its_evidence():
     noise = np.array([[0.02, 0.015], [0.015, 0.03]])
     data = np.array([1.5, -0.5])

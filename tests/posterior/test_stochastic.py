@@ -37,7 +37,6 @@ def test_a_pushed_run_goes_on_from_where_it_stands(plateaus):
     np.testing.assert_allclose(mean[:, 0], known["solver_uncertainty"], atol=0.03)
 
 
-@pytest.mark.fast
 def test_numbers_are_in_nats_and_in_the_tables(plateaus):
     known, fit = plateaus
     assert set(fit.numbers) >= {"solver_limit", "rate", "rho", "jump_size", "solver_wander"}
@@ -88,7 +87,6 @@ def test_real_runs_with_jumps_converge_and_are_not_identified():
         assert not fit.identified
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -20,14 +20,12 @@ def auc_by_counting(right, score) -> float:
     return float(np.mean(pairs))
 
 
-@pytest.mark.fast
 def test_auc_counts_pairs() -> None:
     found = made()
     assert auc(found.right, found.score) == pytest.approx(auc_by_counting(found.right, found.score))
     assert auc(np.ones(3, bool), np.arange(3.0)) is None
 
 
-@pytest.mark.fast
 def test_auc_within_ignores_differences_between_problems() -> None:
     # The score tells problem 0 from problem 1 perfectly, and within each it errs.
     problem = np.array([0, 0, 0, 1, 1, 1])
@@ -38,7 +36,6 @@ def test_auc_within_ignores_differences_between_problems() -> None:
     assert auc(right, score) == pytest.approx(4 / 9)
 
 
-@pytest.mark.fast
 def test_reliability_of_scores_that_are_probabilities() -> None:
     rng = np.random.default_rng(1)
     score = rng.random(40_000)
@@ -51,7 +48,6 @@ def test_reliability_of_scores_that_are_probabilities() -> None:
     assert surer.error == pytest.approx(np.mean(score**0.25 - score), abs=0.02)
 
 
-@pytest.mark.fast
 def test_candidates_without_score_or_grade_are_left_out() -> None:
     each = {"score": 0.5, "logprob": -3.0, "length": 2, "grade": "correct"}
     row = {"candidates": [each, {**each, "score": None}, {**each, "grade": None}]}

@@ -12,7 +12,6 @@ UP, DOWN = Change(0.4, 0.6, 0.03), Change(0.6, 0.4, 0.03)
 UNSURE = Change(0.5, 0.55, 0.03)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("solver", "passes", "kind"),
     [
@@ -42,7 +41,6 @@ def rows(right) -> list[dict]:
     ]
 
 
-@pytest.mark.fast
 def test_errors_are_those_of_paired_differences() -> None:
     rng = np.random.default_rng(0)
     before, after = rng.random((2, 50, 8)) < np.array([0.2, 0.3])[:, None, None]
@@ -56,7 +54,6 @@ def test_errors_are_those_of_paired_differences() -> None:
         assert change.error == pytest.approx(stats.sem(last - first))
 
 
-@pytest.mark.fast
 def test_nothing_is_said_of_other_or_ungraded_problems() -> None:
     right = np.ones((4, 3), bool)
     assert gain_of(rows(right), rows(right)[::-1]) is None

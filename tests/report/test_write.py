@@ -91,7 +91,6 @@ def test_hostile_text_is_shown_as_text(made_run) -> None:
     assert not re.search(r"[\x00-\x08\x0b-\x1f\u202e\ud800-\udfff]", page.source)
 
 
-@pytest.mark.fast
 def test_long_texts_are_cut_and_the_rest_counted() -> None:
     assert printable("é" * 10, 4) == "éééé … [6 more characters]"
     assert printable("a\tb\nc") == "a\tb\nc"
@@ -213,7 +212,6 @@ def test_a_drawing_of_many_points_is_stored_as_pixels() -> None:
     assert max(sizes) < 400_000
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("files", "message"),
     [

@@ -19,7 +19,6 @@ from gapjax.selfimprove.select import best_of_n
 from gapjax.tasks import Problem
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
 def test_pass_at_k_is_the_mean_over_all_subsets(k: int) -> None:
     correct = np.array([[0, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 0, 1, 0], [1] * 5], bool)
@@ -38,7 +37,6 @@ def test_entropy_of_answers() -> None:
     assert answer_entropy((("1", "1"), ("1", "2"))) == pytest.approx(math.log(2) / 2)
 
 
-@pytest.mark.fast
 def test_auc_is_the_share_of_pairs_in_the_right_order() -> None:
     rng = np.random.default_rng(0)
     scores, correct = rng.integers(0, 4, 40) / 3, rng.random(40) < 0.4

@@ -11,7 +11,6 @@ from gapjax.selfimprove.problems import grading_of, make_external, make_splits, 
 from gapjax.selfimprove.recipe import parse_recipe
 
 
-@pytest.mark.fast
 def test_a_file_of_ones_own(tmp_path) -> None:
     path = tmp_path / "own.jsonl"
     path.write_text("\n".join(json.dumps({"q": f"{n}?", "prompt": n}) for n in range(9)))

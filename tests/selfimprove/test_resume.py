@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 import subprocess
 import sys
@@ -233,10 +232,8 @@ def test_a_real_signal_from_the_shell(number, tmp_path) -> None:
         "sys.exit(main(sys.argv[1:]))\n"
     )
     out = tmp_path / "run"
-    cache = str(Path(__file__).parents[2] / ".jax_cache")
     done = subprocess.run(
         [sys.executable, "-c", script, *command, str(out)],
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache},
         capture_output=True,
         text=True,
         check=False,

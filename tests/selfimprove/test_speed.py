@@ -9,8 +9,6 @@ from gapjax.models.config import DecoderConfig
 from gapjax.selfimprove import speed
 from gapjax.selfimprove.recipe import parse_recipe
 
-pytestmark = pytest.mark.fast
-
 # 2 layers of 576 parameters and a head of 80, as in tests/parallel/test_roofline.py.
 TINY = DecoderConfig(
     vocab_size=10,

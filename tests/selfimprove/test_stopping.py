@@ -89,7 +89,6 @@ BASE = {
 }
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -110,7 +109,6 @@ def test_cautions(changes, expected) -> None:
     assert all(part in text for part, text in zip(expected, found, strict=True))
 
 
-@pytest.mark.fast
 def test_no_caution_about_scores_that_are_not_there() -> None:
     unscored = {name: value for name, value in BASE.items() if name != "verifier_score"}
     assert cautions(unscored, BASE) == cautions(BASE, unscored) == []

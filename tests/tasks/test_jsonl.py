@@ -21,7 +21,6 @@ def write(path, *rows):
     return path
 
 
-@pytest.mark.fast
 def test_any_field_names_and_optional_answers(tmp_path) -> None:
     rows = [{"q": "1+1?", "a": 2}, {"q": "x\u2028y"}, "", {"q": "z", "a": None}]
     path = tmp_path / "own.jsonl"
@@ -119,7 +118,6 @@ def test_files_that_hold_nothing(tmp_path) -> None:
         read_problems(tmp_path, template="no hole")
 
 
-@pytest.mark.fast
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.data())
 def test_splits_never_overlap_whatever_is_repeated(numbers, data) -> None:

@@ -21,8 +21,6 @@ from gapjax.errors import UserError
 from gapjax.verifiers import AnswerFile, Endpoint, External
 from tests.verifiers.chat_server import ChatServer, Reply
 
-pytestmark = pytest.mark.fast
-
 KEY = "sk-Sesame-open-42"
 SUMS = {"1+2=": "it is 3", "4+4=": "8", "5+5=": "**10**"}
 
@@ -62,6 +60,7 @@ def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.fast
 def test_answers(server, ask) -> None:
     server.respond = lambda question, _: Reply(SUMS[question])
     heard = []
@@ -82,6 +81,7 @@ def test_answers(server, ask) -> None:
     assert all("Authorization" not in headers for headers in server.headers)
 
 
+@pytest.mark.fast
 def test_in_a_notebook(ask) -> None:
     async def cell() -> list[str | None]:
         return ask().answers(["?"])
@@ -98,8 +98,13 @@ def test_an_interrupt_does_not_wait_for_replies(server, ask, tmp_path) -> None:
 
     server.respond = respond
     record = tmp_path / "replies.jsonl"
-    with pytest.raises(KeyboardInterrupt):
-        ask(concurrency=1, record=record).answers(["first", "hang", "last"])
+    # Processes that a shell starts in the background ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ask(concurrency=1, record=record).answers(["first", "hang", "last"])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert server.at_once == 1  # still at it
     assert [row["prompt"] for row in rows(record)] == ["first"]
 
@@ -135,6 +140,7 @@ def test_no_answer(server, ask) -> None:
     assert ask().answers(["0", "1", "2", "3"]) == [None] * 4
 
 
+@pytest.mark.fast
 def test_concurrency(server, ask) -> None:
     full = threading.Barrier(3)
 
@@ -198,6 +204,7 @@ def test_retry_after(server, ask, sleeps) -> None:
         ask().answers(["tomorrow?"])
 
 
+@pytest.mark.fast
 def test_hanging(server, ask, tmp_path) -> None:
     def respond(question: str, _: int) -> Reply:
         if question == "hang":
@@ -339,6 +346,7 @@ def test_a_record_that_cannot_be_written(server, ask, tmp_path) -> None:
         ask(record=Path("/dev/full")).answers(["?"])
 
 
+@pytest.mark.fast
 def test_the_verifier(server, ask, tmp_path) -> None:
     prompts, candidates = ["1+2=", "4+4=", "5+5="], [["3", "03"], ["7", "8"], ["10", "11"]]
     record = tmp_path / "replies.jsonl"

@@ -21,7 +21,6 @@ from gapjax.verifiers.workers import Crashed, TimedOut, WorkerPool
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "train.jsonl"
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("response", "answer", "expected"),
     [
