@@ -193,9 +193,13 @@ class Transformer(nnx.Module):
 
     def logits(self, hidden: Float[Array, "*batch M"]) -> Float[Array, "*batch V"]:
         """Logits in float32 of final hidden states."""
-        return jnp.einsum(
+        logits = jnp.einsum(
             "...m,vm->...v", hidden, self.output_table(), preferred_element_type=jnp.float32
         )
+        if self.layout is None:
+            return logits
+        # Whoever wants them whole is to gather them rather than the table.
+        return self.layout.constrain(logits, "batch", *(None,) * (logits.ndim - 2), "vocabulary")
 
     def prefill(
         self,
@@ -312,7 +316,7 @@ class Transformer(nnx.Module):
             x = self._placed(x + out)
             return self._placed(x + block.mlp(block.mlp_norm(x))), self._placed_cache(own)
 
-        x = self._placed(self.embedding[...][token_ids])
+        x = self._embedded(token_ids)
         for i, block in enumerate(self.blocks):
             x, own = _rematerialised(functools.partial(layer, i, block), self.remat)(
                 x,
@@ -321,6 +325,16 @@ class Transformer(nnx.Module):
             )
             layers.append(own)
         return self.norm(x), tuple(layers)
+
+    def _embedded(self, token_ids: Int[Array, "P N L"]) -> Float[Array, "P N L M"]:
+        if self.layout is None:
+            return self.embedding[...][token_ids]
+        # `fsdp` splits both the table's width and the batch. Each device looks up its part of
+        # the width for the batch of all of them, and then they exchange: left to itself, the
+        # compiler gathers everything everywhere.
+        token_ids = self.layout.constrain(token_ids, "copies")
+        x = self.embedding[...][token_ids]
+        return self._placed(self.layout.constrain(x, "copies", None, None, "width"))
 
     def _placed(self, hidden: Float[Array, "P N L M"]) -> Float[Array, "P N L M"]:
         # Said for every layer: left to itself, the compiler may gather the batch rather than

@@ -27,6 +27,7 @@ MESH_AXES = ("data", "fsdp", "tensor")
 # What the axes of arrays are called, and what of the mesh splits them.
 _RULES: dict[str, tuple[str, ...]] = {
     "batch": ("data", "fsdp"),  # prompts or training rows: of batches, activations, the cache
+    "copies": ("data",),  # a batch of which each copy of the weights takes its part
     "width": ("fsdp",),  # of parameters; activations have it whole
     "heads": ("tensor",),  # query or key-value heads, never a part of one
     "inner": ("tensor",),
