@@ -1,7 +1,7 @@
 """Time, memory and traffic of a round on slices of TPUs: estimates, and what the compiler says.
 
     python -m benchmarks.scale             # estimates: seconds
-    python -m benchmarks.scale --compile   # compiles as well: many minutes
+    python -m benchmarks.scale --compile [MODEL ...]   # compiles as well: many minutes
 
 Writes benchmarks/results/scale.md; what was compiled is kept in scale.json and not made again.
 """
@@ -11,25 +11,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gapjax.cli.hardware import _compiled_json
 from gapjax.models.published import find_config
 from gapjax.parallel.compile_ahead import has_tpu_compiler
+from gapjax.parallel.footprint import Parameters
 from gapjax.parallel.hardware import Generation, Hardware, find_hardware
-from gapjax.parallel.roofline import (
-    Load,
-    Mesh,
-    Parameters,
-    best_mesh,
-    decode_step,
-    estimate,
-    prefill_step,
-    times,
-    train_step,
-    verify_step,
-)
+from gapjax.parallel.load import Load, Mesh
+from gapjax.parallel.roofline import best_mesh, estimate, times
+from gapjax.parallel.steps import decode_step, prefill_step, train_step, verify_step
 
 RESULTS = Path(__file__).parent / "results" / "scale.md"
 GIB = 2**30
@@ -57,18 +49,20 @@ def _load(chips: int, rank: int = 16) -> Load:
     return Load(prompts=chips, samples=16, batch=chips, rank=rank)
 
 
-CASES = tuple(
-    Case(model, f"v5e-{chips}", mesh, _load(chips, rank), programs)
-    for model, chips, mesh in (
-        ("8b", 16, Mesh(fsdp=4, tensor=4)),
-        ("8b", 64, Mesh(fsdp=16, tensor=4)),
-        ("8b", 256, Mesh(fsdp=64, tensor=4)),
-        ("phi-4-mini", 16, Mesh(fsdp=4, tensor=4)),
-        ("phi-4-mini", 64, Mesh(fsdp=16, tensor=4)),
-        ("phi-4-mini", 256, Mesh(fsdp=64, tensor=4)),
-    )
-    for rank, programs in ((16, ("decode", "train", "verify", "prefill")), (0, ("train",)))
-)
+def _cases() -> Iterator[Case]:
+    """The most telling ones first: the fastest meshes, then one that gathers weights."""
+    for chips in (16, 256, 64):
+        for model in ("8b", "phi-4-mini"):
+            hardware, load = find_hardware(f"v5e-{chips}"), _load(chips)
+            mesh = best_mesh(find_config(model), load, hardware)
+            yield Case(model, f"v5e-{chips}", mesh, load, ("decode", "verify", "train"))
+    for model in ("8b", "phi-4-mini"):
+        everything = Case(model, "v5e-16", Mesh(fsdp=4, tensor=4), _load(16), ("decode", "train"))
+        yield everything
+        yield dataclasses.replace(everything, load=_load(16, rank=0), programs=("train",))
+
+
+CASES = tuple(_cases())
 
 
 def estimates() -> Iterator[str]:
@@ -119,24 +113,31 @@ def strong_scaling() -> Iterator[str]:
         )
 
 
-def compile_cases(done: dict, path: Path) -> None:
+def compile_cases(done: dict, path: Path, only: Sequence[str] = ()) -> None:
     """Compile what has not been compiled; each result is kept at once."""
     from gapjax.selfimprove.ahead import compile_programs
 
-    for program in ("decode", "train", "verify", "prefill"):
-        for case in CASES:
-            if program not in case.programs:
-                continue
+    for case in CASES:
+        for program in case.programs:
             hardware = find_hardware(case.hardware)
             key = f"{case.name}: {program}"
-            if key in done:
+            if key in done or (only and case.model not in only):
                 continue
             print(key, flush=True)
+            whole = program == "decode"  # quickly compiled
             found = compile_programs(
-                find_config(case.model), case.load, hardware, case.mesh, programs=(program,)
+                find_config(case.model),
+                case.load,
+                hardware,
+                case.mesh,
+                programs=(program,),
+                whole=whole,
             )
-            compiler = "TPU" if has_tpu_compiler() else "CPU"
-            done[key] = {"compiler": compiler, **_compiled_json(found[program])}
+            done[key] = {
+                "compiler": "TPU" if has_tpu_compiler() else "CPU",
+                "whole": whole,
+                **_compiled_json(found[program]),
+            }
             path.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
 
 
@@ -201,7 +202,7 @@ def main() -> None:
     path = RESULTS.with_suffix(".json")
     done = json.loads(path.read_text()) if path.exists() else {}
     if "--compile" in sys.argv:
-        compile_cases(done, path)
+        compile_cases(done, path, sys.argv[sys.argv.index("--compile") + 1 :])
     count = Parameters.of(find_config("8b")).total
     parts = [
         "# Scale: estimates; not run on TPUs\n",

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from gapjax.models.config import DecoderConfig
     from gapjax.parallel.compile_ahead import Compiled
     from gapjax.parallel.hardware import Hardware
-    from gapjax.parallel.roofline import Estimate, Load, Mesh
+    from gapjax.parallel.load import Load, Mesh
+    from gapjax.parallel.roofline import Estimate
 
 _NOTE = "estimates at published peaks; not measured on TPUs"
 _GIB = 2**30
 
-# Destination, what it is called in `roofline.Load`, type, help.
+# Destination, what it is called in `Load`, type, help.
 _LOAD: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
     ("prompts", "prompts", int, "prompts sampled at a time (default 64)"),
     ("samples", "samples", int, "answers of each (default 16)"),
@@ -71,16 +72,17 @@ def plan_hardware(arguments: argparse.Namespace) -> None:
     from gapjax.models.published import find_config
     from gapjax.parallel import roofline
     from gapjax.parallel.hardware import find_hardware
+    from gapjax.parallel.load import Load, make_mesh
 
     hardware = find_hardware(arguments.hardware)
     model = arguments.model or "8b"
     config = find_config(model)
     given = {field: getattr(arguments, name) for name, field, *_ in _LOAD}
-    load = roofline.Load(**{field: value for field, value in given.items() if value is not None})
+    load = Load(**{field: value for field, value in given.items() if value is not None})
     if arguments.mesh is None:
         mesh = roofline.best_mesh(config, load, hardware)
     else:
-        mesh = roofline.make_mesh(_sizes(arguments.mesh), hardware)
+        mesh = make_mesh(_sizes(arguments.mesh), hardware)
     found = roofline.estimate(config, load, hardware, mesh)
     say: Callable[[str], None] = (lambda text: None) if arguments.quiet else print
     say(f"{model} on {hardware.chips} x {hardware.generation.name}, mesh {mesh} ({_NOTE})")
@@ -201,7 +203,6 @@ def _compiled_json(compiled: Compiled | str) -> Mapping[str, Any]:
         return {"refused": compiled}
     return {
         **{name: value for name, value in vars(compiled).items() if name != "traffic"},
-        "peak": compiled.peak,
         "collectives": [
             {"kind": kind.name, "devices": kind.group, "count": moved.count, "bytes": moved.bytes}
             for kind, moved in compiled.traffic.items()

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from gapjax.parallel import roofline
+from gapjax.parallel import load
 from gapjax.parallel.collectives import Kind, Traffic, collectives
 from gapjax.parallel.hardware import Hardware
 from gapjax.parallel.layout import MESH_AXES
@@ -33,15 +33,11 @@ class Compiled:
 
     arguments: float
     outputs: float  # without those that take the place of an argument
-    temporaries: float
+    temporaries: float  # with what is lost between them
+    peak: float  # of everything in use at once
     flops: float
     accessed: float  # bytes read and written by all instructions, caches left out of account
     traffic: Mapping[Kind, Traffic]
-
-    @property
-    def peak(self) -> float:
-        """Bytes in use at once, at most."""
-        return self.arguments + self.outputs + self.temporaries
 
     @property
     def received(self) -> float:
@@ -63,6 +59,7 @@ def environment(hardware: Hardware) -> dict[str, str]:
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "TPU_SKIP_MDS_QUERY": "1",  # there is no TPU to be asked about
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # nor one to be kept from other processes
         "XLA_FLAGS": flags if has_tpu_compiler() else f"{flags} {count}".strip(),
     }
 
@@ -80,7 +77,7 @@ def topology(hardware: Hardware) -> str:
     return "x".join(map(str, sides))
 
 
-def device_mesh(hardware: Hardware, mesh: roofline.Mesh) -> Mesh:
+def device_mesh(hardware: Hardware, mesh: load.Mesh) -> Mesh:
     """The devices to compile for.
 
     **Raises:** `ValueError` if the environment is not as `environment` says.
@@ -110,6 +107,7 @@ def compile_ahead(lowered: jax.stages.Lowered) -> Compiled:
         arguments=float(memory.argument_size_in_bytes),
         outputs=float(memory.output_size_in_bytes - memory.alias_size_in_bytes),
         temporaries=float(memory.temp_size_in_bytes),
+        peak=float(memory.peak_memory_in_bytes),
         flops=float(costs.get("flops", math.nan)),
         accessed=float(costs.get("bytes accessed", math.nan)),
         traffic=collectives(compiled.as_text() or ""),

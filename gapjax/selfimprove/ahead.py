@@ -37,7 +37,7 @@ from gapjax.parallel.compile_ahead import (
 )
 from gapjax.parallel.hardware import Hardware
 from gapjax.parallel.layout import Layout
-from gapjax.parallel.roofline import Load, Mesh
+from gapjax.parallel.load import Load, Mesh
 from gapjax.selfimprove import sft
 from gapjax.selfimprove.recipe import TrainConfig
 

@@ -18,8 +18,8 @@ from typing import Any
 import jax
 
 from gapjax.models.config import DecoderConfig
+from gapjax.parallel.footprint import Parameters
 from gapjax.parallel.hardware import peak_flops
-from gapjax.parallel.roofline import Parameters
 from gapjax.selfimprove.recipe import Recipe
 
 _ASK_THE_MODEL = ("true_false", "quality")

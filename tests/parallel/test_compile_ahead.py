@@ -13,7 +13,8 @@ from gapjax.models.config import DecoderConfig
 from gapjax.parallel.collectives import Kind, Traffic
 from gapjax.parallel.compile_ahead import Compiled, environment, extrapolate, topology
 from gapjax.parallel.hardware import find_hardware
-from gapjax.parallel.roofline import Load, Mesh, decode_step, train_step
+from gapjax.parallel.load import Load, Mesh
+from gapjax.parallel.steps import decode_step, train_step
 from gapjax.selfimprove.ahead import compile_programs
 
 TINY = DecoderConfig(
@@ -104,6 +105,7 @@ def test_layers_are_added_in_a_line() -> None:
             arguments=10.0 + 3 * layers,
             outputs=1.0,
             temporaries=5.0 * layers,
+            peak=20.0 + 6 * layers,
             flops=100.0 + 7 * layers,
             accessed=2.0 * layers,
             traffic={Kind("all-gather", 4): Traffic(2.0 * layers + 1, 64.0 * layers + 8)},

@@ -8,20 +8,11 @@ from gapjax.errors import UserError
 from gapjax.models.config import DecoderConfig
 from gapjax.models.published import find_config
 from gapjax.parallel import roofline
+from gapjax.parallel.footprint import Parameters
 from gapjax.parallel.hardware import GENERATIONS, find_hardware
-from gapjax.parallel.roofline import (
-    Load,
-    Mesh,
-    Parameters,
-    Step,
-    best_mesh,
-    decode_step,
-    estimate,
-    make_mesh,
-    times,
-    train_step,
-    verify_step,
-)
+from gapjax.parallel.load import Load, Mesh, make_mesh
+from gapjax.parallel.roofline import best_mesh, estimate, times
+from gapjax.parallel.steps import Step, decode_step, train_step, verify_step
 
 # 2 layers of 8 x (2 x 8 + 2 x 4 + 3 x 16) = 576 parameters and a head of 10 x 8.
 TINY = DecoderConfig(
