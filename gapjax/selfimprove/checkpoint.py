@@ -1,7 +1,7 @@
 """Checkpoints of training, through Orbax: the only module that knows about it.
 
-A checkpoint is written under a temporary name and renamed by Orbax, so a run that is killed
-leaves none that looks whole but is not. What the disk did to it since then is
+A checkpoint is written in the background, under a temporary name, and renamed by Orbax, so a run
+that is killed leaves none that looks whole but is not. What the disk did to it since then is
 found by a digest of its arrays.
 
 All processes of a run write their parts of one checkpoint, to storage that they share. It may
@@ -10,21 +10,25 @@ be read by another number of processes, on another mesh.
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import os
 import re
-import shutil
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
+from etils import epath
 from orbax.checkpoint.experimental import v1 as ocp
 
 from gapjax.parallel import exchange, from_first
 from gapjax.parallel.fingerprint import fingerprint
+from gapjax.paths import remove_tree
 from gapjax.selfimprove.sft import TrainState
+
+_HTTP = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT}
 
 
 class Saved(NamedTuple):
@@ -44,30 +48,56 @@ class Checkpoints:
 
     **Arguments:**
 
-    - `folder`: where they lie, one folder an optimizer step.
+    - `folder`: where they lie, here or in a bucket, one folder an optimizer step.
     - `keep`: how many to keep; with two, a damaged one costs a phase and not the run.
     """
 
-    def __init__(self, folder: Path, *, keep: int) -> None:
+    def __init__(self, folder: epath.PathLike, *, keep: int) -> None:
         # Orbax reports every file it touches.
         logging.getLogger("absl").setLevel(logging.ERROR)
-        self._folder = folder.absolute()
+        self._folder = epath.Path(folder)
+        if "://" not in os.fspath(folder):
+            self._folder = self._folder.absolute()
         self._keep = keep
+        self._open: ocp.training.Checkpointer | None = None
 
     def save(self, saved: Saved) -> None:
-        """Write a checkpoint, then forget the oldest beyond `keep`."""
+        """Begin to write a checkpoint; once it is there, the oldest beyond `keep` are forgotten.
+
+        Waits for the one before. The state may be donated at once: JAX does not let a program
+        write to memory that is still being read, and gives it other memory.
+
+        **Raises:** `OSError` if this or the last checkpoint cannot be written.
+        """
         arrays = _named(saved.state)
         metadata = {"round": saved.round, "steps": saved.steps, "digest": fingerprint(arrays)}
+        with self._failing_as_one():
+            if self._open is None:
+                self._open = self._checkpointer()
+            self._open.wait()
+            self._open.save_async(int(saved.state.step), arrays, custom_metadata=metadata)
+
+    def wait(self) -> None:
+        """Return when nothing is being written any more; `save` may be called again.
+
+        **Raises:** `OSError` if the last checkpoint could not be written.
+        """
+        with self._failing_as_one():
+            if self._open is not None:
+                self._open.close()
+        self._open = None
+
+    @contextmanager
+    def _failing_as_one(self) -> Iterator[None]:
+        """Make an `OSError` of what storage says in words; begin anew after a failure."""
         try:
-            with self._checkpointer() as checkpointer:
-                checkpointer.save(int(saved.state.step), arrays, custom_metadata=metadata)
-        except ValueError as error:
-            # A full disk, for instance, of which TensorStore tells in words.
-            code = re.search(r"os_error_code='(\d+)'", str(error))
-            if code is None:
+            yield
+        except Exception as error:
+            self._open = None  # it would raise the same again and again
+            found = _os_error(error, self._folder)
+            if found is None:
                 raise
-            number = int(code[1])
-            raise OSError(number, os.strerror(number), str(self._folder)) from error
+            raise found from error
 
     def newest(self, like: TrainState, warn: Callable[[str], None]) -> Saved | None:
         """The newest checkpoint that is whole; damaged newer ones are removed.
@@ -77,6 +107,7 @@ class Checkpoints:
         - `like`: a state of the same structure, such as the initial one.
         - `warn`: is told about each that is damaged.
         """
+        self.wait()
         for step in from_first(lambda: sorted(self._steps(), reverse=True)):
             saved, damage = None, None
             try:
@@ -87,7 +118,7 @@ class Checkpoints:
             if damage is None:
                 return saved
             warn(f"checkpoint {step} is damaged ({damage[:120]}); trying the one before")
-            from_first(functools.partial(shutil.rmtree, self._folder / str(step)))
+            from_first(functools.partial(remove_tree, self._folder / str(step)))
         return None
 
     def _load(self, step: int, like: TrainState) -> Saved:
@@ -106,9 +137,11 @@ class Checkpoints:
         return Saved(state, metadata["round"], metadata["steps"])
 
     def _steps(self) -> list[int]:
-        if not self._folder.exists():
+        try:
+            names = [path.name for path in self._folder.iterdir()]
+        except FileNotFoundError:
             return []
-        return [int(path.name) for path in self._folder.iterdir() if path.name.isdecimal()]
+        return [int(name) for name in names if name.isdecimal()]
 
     def _checkpointer(self) -> ocp.training.Checkpointer:
         return ocp.training.Checkpointer(
@@ -130,3 +163,14 @@ def _named(state: TrainState) -> dict[str, jax.Array]:
     """The arrays of a state by their paths, in the order of its leaves."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def _os_error(error: Exception, where: epath.PathLike) -> OSError | None:
+    """Of a full disk, for instance, of which TensorStore tells in words, as it does of buckets."""
+    code = re.search(r"(os_error|http_response)_code='(\d+)'", str(error))
+    if code is None:
+        return None
+    number = int(code[2])
+    if code[1] == "http_response":
+        number = _HTTP.get(number, errno.EIO)
+    return OSError(number, os.strerror(number), os.fspath(where))
