@@ -3,7 +3,8 @@
     python -m benchmarks.scale             # estimates: seconds
     python -m benchmarks.scale --compile [MODEL ...]   # compiles as well: many minutes
 
-Writes benchmarks/results/scale.md; what was compiled is kept in scale.json and not made again.
+Writes benchmarks/results/scale.md and docs/images/scale.png; what was compiled is kept in
+scale.json and not made again.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from gapjax.parallel.compile_ahead import has_tpu_compiler
 from gapjax.parallel.footprint import Parameters
 from gapjax.parallel.hardware import Generation, Hardware, find_hardware
 from gapjax.parallel.load import Load, Mesh
+from gapjax.parallel.plots import growth_figure
 from gapjax.parallel.roofline import best_mesh, estimate, times
 from gapjax.parallel.steps import decode_step, prefill_step, train_step, verify_step
 
 RESULTS = Path(__file__).parent / "results" / "scale.md"
+PICTURE = Path(__file__).parents[1] / "docs/images/scale.png"
 GIB = 2**30
 STEPS = {"prefill": prefill_step, "decode": decode_step, "verify": verify_step, "train": train_step}
 
@@ -111,6 +114,23 @@ def strong_scaling() -> Iterator[str]:
             f"| v5e-{chips} | {found.mesh}{fits} | {prefill.seconds + decode.seconds:.3g} s "
             f"| {verify.seconds:.3g} s | {train.seconds:.3g} s | {found.seconds * chips:.3g} |"
         )
+
+
+def draw_growth() -> None:
+    """The same work by 1 to 70 billion parameters on 16 to 256 chips, where it fits."""
+    load = Load(prompts=256, samples=16, batch=256)
+    costs: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for name, unit in (("v5e", 1), ("v5p", 2)):
+        models = costs.setdefault(name, {})
+        for model in ("1b", "phi-4-mini", "8b", "70b"):
+            config, points = find_config(model), models.setdefault(model, [])
+            for chips in (16, 32, 64, 128, 256):
+                hardware = find_hardware(f"{name}-{chips * unit}")
+                found = estimate(config, load, hardware, best_mesh(config, load, hardware))
+                if found.fits:
+                    points.append((chips, found.seconds * chips))
+    label = "chip-seconds to sample and verify\n256 x 16 answers and train a step of 256"
+    growth_figure(costs, label).savefig(PICTURE, dpi=130)
 
 
 def compile_cases(done: dict, path: Path, only: Sequence[str] = ()) -> None:
@@ -220,13 +240,14 @@ def main() -> None:
         compilers = ", ".join(sorted({row["compiler"] for row in done.values()}))
         parts += [
             f"\n## Compiled ahead of time ({compilers} compiler), per device\n",
-            "One and two layers were compiled; from them follow all.\n",
+            "Of decoding all layers were compiled; else one and two, from which follow all.\n",
             *compiled_table(done),
             "\n## Seconds of a step at published peaks\n",
             *compiled_times(done),
         ]
     RESULTS.write_text("\n".join(parts) + "\n", encoding="utf-8")
-    print(RESULTS)
+    draw_growth()
+    print(RESULTS, PICTURE)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ def plan_hardware(arguments: argparse.Namespace) -> None:
     from gapjax.parallel import roofline
     from gapjax.parallel.hardware import find_hardware
     from gapjax.parallel.load import Load, make_mesh
+    from gapjax.parallel.plots import estimate_figure
 
     hardware = find_hardware(arguments.hardware)
     model = arguments.model or "8b"
@@ -92,6 +93,9 @@ def plan_hardware(arguments: argparse.Namespace) -> None:
     if arguments.compile:
         plan["compiled"] = _compile(config, load, hardware, mesh, say)
     with output_folder(arguments.out, overwrite=arguments.overwrite) as folder:
+        title = f"{model} on {hardware.chips} x {hardware.generation.name}, {mesh}"
+        (folder / "plots").mkdir()
+        estimate_figure(found, hardware, title).savefig(folder / "plots/plan.png", dpi=150)
         (folder / "plan.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
     say(f"wrote {arguments.out}")
 

@@ -36,6 +36,7 @@ def test_hardware_is_planned_in_the_same_command(tmp_path, capsys):
     out = tmp_path / "out"
     command = ["plan", "--hardware", "v5e-64", "--model", "8b", "--mesh", "fsdp=16,tensor=4"]
     assert main([*command, "--new-tokens", "256", "--out", str(out)]) == 0
+    assert (out / "plots/plan.png").read_bytes().startswith(b"\x89PNG")
     plan = json.loads((out / "plan.json").read_text())
     assert plan["mesh"] == {"data": 1, "fsdp": 16, "tensor": 4}
     assert plan["load"]["new_tokens"] == 256
