@@ -14,7 +14,15 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        # What it calls is called by the tests of selfimprove and the examples in docs/ as well.
+        pytest.param(path, marks=[pytest.mark.slow] if "self_improvement" in path.stem else [])
+        for path in NOTEBOOKS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_notebook_runs(path, tmp_path, monkeypatch):
     pytest.importorskip("ipykernel")
     # The kernel is this interpreter, whatever kernels are installed for the user.

@@ -14,7 +14,7 @@ from gapjax.cli.main import main
 
 OPTIONS = {
     "task.train": 32,
-    "task.probe": 24,
+    "task.probe": 32,
     "task.test": 0,
     "sampling.n": 4,
     "train.batch_size": 8,

@@ -11,7 +11,7 @@ from tests.verifiers.chat_server import ChatServer, Reply
 
 OPTIONS = {
     "task.train": 8,
-    "task.probe": 4,
+    "task.probe": 8,
     "task.test": 0,
     "sampling.n": 2,
     "train.batch_size": 4,
@@ -53,7 +53,7 @@ def test_a_run_goes_on_when_the_endpoint_is_back(server, tmp_path, capsys) -> No
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert train(server, whole) == 0
     asked = len(server.questions)
-    assert asked == 8 + 4  # each problem once, however often candidates to it are judged
+    assert asked == 8 + 8  # each problem once, however often candidates to it are judged
 
     def respond(question: str, before: int) -> Reply:
         known = len(set(server.questions)) < asked - 1

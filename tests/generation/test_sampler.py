@@ -199,7 +199,7 @@ _QUESTIONS = (
 )
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_greedy_equals_transformers(smollm2, count) -> None:
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForCausalLM

@@ -42,7 +42,7 @@ def test_loss_is_the_mean_over_answer_tokens(adder) -> None:
         for i, token in enumerate(answer):
             total -= table[len(prompt) + i - 1, token]
             count += 1
-    for parts in (1, 2, 4):  # however the batch is split to save memory
+    for parts in (1, 4):  # however the batch is split to save memory
         trainer = Trainer(adder.model, dataclasses.replace(CONFIG, accumulate=parts))
         _, metrics = trainer.step(trainer.init(), batch)
         assert float(metrics["loss"]) == pytest.approx(total / count, rel=1e-5)
