@@ -72,9 +72,7 @@ def decode_step(config: DecoderConfig, load: Load, mesh: Mesh) -> Step:
     return Step(
         name="decode",
         flops=flops / mesh.devices,
-        memory=weights_bytes(config, mesh.tensor)
-        + cache_bytes(config, load, mesh, answers=True)
-        + logits,
+        memory=weights_bytes(config, mesh.tensor) + caches + logits,
         network=network,
         resident=sampling_memory(config, load, mesh),
         tokens=answers,

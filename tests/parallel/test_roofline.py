@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from benchmarks.scale import CASES, RESULTS
 from gapjax.errors import UserError
 from gapjax.models.config import DecoderConfig
 from gapjax.models.published import find_config
@@ -133,3 +136,19 @@ def test_impossible_meshes_are_one_line(sizes) -> None:
 
 def test_what_is_left_of_a_mesh_goes_to_data() -> None:
     assert make_mesh({"tensor": 4}, find_hardware("v5e-64")) == Mesh(data=16, tensor=4)
+
+
+def test_the_closed_form_of_decoding_is_what_the_tpu_compiler_says() -> None:
+    done = json.loads(RESULTS.with_suffix(".json").read_text(encoding="utf-8"))
+    whole = {name: row for name, row in done.items() if row["whole"]}
+    assert len(whole) >= 2
+    for case in CASES:
+        row = whole.get(f"{case.name}: decode")
+        # Where weights are gathered the compiler may hold many layers' at once.
+        if row is None or case.mesh.fsdp > 1:
+            continue
+        step = decode_step(find_config(case.model), case.load, case.mesh)
+        assert row["flops"] == pytest.approx(step.flops, rel=0.02)
+        received = sum(found["bytes"] for found in row["collectives"])
+        assert received == pytest.approx(sum(step.network.values()), rel=0.05)
+        assert step.held < row["peak"] < 1.3 * step.held
