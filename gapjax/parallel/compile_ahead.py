@@ -33,8 +33,8 @@ class Compiled:
 
     arguments: float
     outputs: float  # without those that take the place of an argument
-    temporaries: float  # with what is lost between them
-    peak: float  # of everything in use at once
+    temporaries: float  # no line in the number of layers, and no part of the peak
+    peak: float  # of everything in use at once, by the compiler's own account
     flops: float
     accessed: float  # bytes read and written by all instructions, caches left out of account
     traffic: Mapping[Kind, Traffic]
