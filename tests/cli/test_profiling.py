@@ -15,7 +15,7 @@ def test_a_run_leaves_a_trace_and_its_speed(tmp_path, capsys, monkeypatch) -> No
     # The posterior and the report have tests of their own.
     monkeypatch.setattr(training, "_conclude", lambda *_: None)
     out = tmp_path / "run"
-    small = ["--task.train", "8", "--task.probe", "4", "--sampling.n", "2", "--train.rounds", "1"]
+    small = ["--task.train", "8", "--task.probe", "8", "--sampling.n", "2", "--train.rounds", "1"]
     small += ["--train.epochs_per_round", "2", "--train.measure_every", "2"]
     command = ["train", "adder", *small, "--profile", "1", "--quiet", "--out", str(out)]
     assert main(command) == 0, capsys.readouterr().err
