@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from gapjax.errors import UserError
+from gapjax.paths import Path, PathLike, whole
 
 _READERS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
@@ -52,7 +50,7 @@ def read_table(path: Path) -> TableFile:
     return TableFile(_parse_jsonl(path, text), first_row=1, untyped=False)
 
 
-def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+def write_table(frame: pd.DataFrame, path: PathLike) -> None:
     """Write `frame` to `path` (format by its ending) in one step.
 
     The table is written under a temporary name and renamed, so that a reader, or a run
@@ -63,22 +61,15 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     kind = _kind_of(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.absolute().parent)
-    except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror})", where=path) from error
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
+        with whole(path, "wb") as stream:
             if kind == "csv":
                 stream.write(frame.to_csv(index=False).encode())
             elif kind == "jsonl":
                 stream.write(frame.to_json(orient="records", lines=True).encode())
             else:
                 frame.to_parquet(stream, index=False)
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror})", where=path) from error
 
 
 def _kind_of(path: Path) -> str:

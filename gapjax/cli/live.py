@@ -26,11 +26,13 @@ from gapjax.selfimprove import (
     Selected,
     Snapshot,
     Trained,
+    Verified,
 )
 
 # What the run does after an event has been yielded.
 _NEXT = {
     Sampled: "verifying",
+    Verified: "sampling",
     Judged: "training",
     Selected: "training",
     Trained: "training",

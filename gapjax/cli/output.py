@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from gapjax.errors import UserError
+from gapjax.paths import Path, absolute, copy_tree, is_remote, refuse_unreachable, remove_tree
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, *, resume: bool = False) -> None:
@@ -32,7 +33,7 @@ def _seed(text: str) -> int:
 
 def resolved(out: Path) -> Path:
     """The folder that a link points to, since a link cannot be replaced by a folder."""
-    return out.resolve() if out.is_symlink() else out
+    return out if is_remote(out) else Path(pathlib.Path(out).resolve())
 
 
 def refuse_existing(out: Path, *, overwrite: bool) -> None:
@@ -40,19 +41,17 @@ def refuse_existing(out: Path, *, overwrite: bool) -> None:
 
     Commands call this before the work starts, so that nobody waits an hour to hear it.
     """
-    if out.parts and out.parts[0].endswith(":"):  # what pathlib makes of gs://
-        raise UserError(
-            "is no folder of this machine",
-            where=out,
-            hint="mount the bucket (as Cloud Storage FUSE does) and give the path it has there",
-        )
+    if is_remote(out):
+        refuse_unreachable(out)
     if out.exists() and not out.is_dir():
         raise UserError("is a file, not a folder", where=out, hint="choose another folder")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise UserError(
             "folder is not empty", where=out, hint="choose another one or pass --overwrite"
         )
-    parent = out.absolute().parent
+    if is_remote(out):
+        return
+    parent = absolute(out).parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent):
@@ -63,17 +62,23 @@ def refuse_existing(out: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def output_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `out` only if the block succeeds.
+    """Yield a temporary folder that becomes `out`, or is copied there, only if the block succeeds.
 
     For commands that write their results at the end: a failure leaves nothing behind,
     and an older result stays as it was.
     """
     out = resolved(out)
     refuse_existing(out, overwrite=overwrite)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
+    if is_remote(out):
+        with tempfile.TemporaryDirectory() as local:
+            yield Path(local)
+            remove_tree(out)
+            copy_tree(Path(local), out)
+        return
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=absolute(out).parent))
     try:
         yield partial
-        partial.chmod(0o755)  # mkdtemp makes private folders; results are not secrets
+        pathlib.Path(partial).chmod(0o755)  # mkdtemp makes private folders; results are not secrets
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from gapjax.paths import Path
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:

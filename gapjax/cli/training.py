@@ -8,12 +8,12 @@ import dataclasses
 import itertools
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gapjax.cli.output import add_common_arguments, refuse_existing, resolved
 from gapjax.cli.processes import PREEMPTED, Termination, bound_to_others
 from gapjax.errors import UserError
+from gapjax.paths import Mirror, Path, staged
 
 if TYPE_CHECKING:
     from gapjax.selfimprove import Recipe
@@ -193,20 +193,27 @@ def _run(
             print(f"gapjax: warning: {text}", file=sys.stderr)
 
     mesh = make_mesh(recipe.parallel.mesh)
-    source = make_source(recipe, record=out / RunFolder.EXTERNAL)
+    folder: RunFolder | None = None
+    replies = Mirror(out / RunFolder.EXTERNAL, fetch=resume and is_first())
+    source = make_source(recipe, record=replies.path)
+    how: dict[str, Any] = {
+        "kept": lambda: folder,
+        "source": source,
+        "preempted": termination.asked,
+    }
     if resume:
-        folder = RunFolder.open(out, recipe, warn=warn)
+        folder = opened = RunFolder.open(out, recipe, warn=warn)
         console.print(f"resuming the run in {out}")
         step = 0
 
         def where(initial: TrainState) -> Start:
             nonlocal step
-            start = folder.start(initial, warn=warn)
+            start = opened.start(initial, warn=warn)
             step = 0 if start.state is None else int(start.state.step)
             return start
 
         loaded = models.load(recipe.model, dtype=recipe.dtype, mesh=mesh)
-        events = self_improve(loaded, recipe, where, source=source, preempted=termination.asked)
+        events = self_improve(loaded, recipe, where, **how)
         first = next(events)
     else:
         console.print(f"loading {recipe.model} and measuring it before training ...")
@@ -214,18 +221,25 @@ def _run(
         loaded = models.load(recipe.model, dtype=recipe.dtype, mesh=mesh)
         # Whatever is wrong with the recipe shows here, before an old run is replaced.
         check(recipe, loaded)
-        events = self_improve(loaded, recipe, source=source, preempted=termination.asked)
+        events = self_improve(loaded, recipe, **how)
         first = next(events)
         folder = RunFolder.create(out, recipe, name=name)
     folder.speed = Speed(loaded.config, recipe)
     events = itertools.chain([first], events)
-    if profile is not None:
-        events = traced(events, profile, out / "profile")
-    board = TensorBoard(out / "tensorboard", step=step) if tensorboard else None
-    closing = contextlib.closing(board) if board else contextlib.nullcontext()
-    with closing, Live(console, recipe).shown() as live:
+    with contextlib.ExitStack() as at_the_end:
+        if profile is not None:
+            traces = at_the_end.enter_context(staged(out / "profile"))
+            events = traced(events, profile, traces)
+        board = None
+        if tensorboard:
+            logs = at_the_end.enter_context(staged(out / "tensorboard"))
+            board = at_the_end.enter_context(contextlib.closing(TensorBoard(logs, step=step)))
+        live = at_the_end.enter_context(Live(console, recipe).shown())
+        at_the_end.callback(folder.wait)  # whose checkpoint may be the last thing it does
         for event in events:
             folder.write(event)
+            if is_first():
+                replies.push()
             termination.training = isinstance(event, Trained | Selected)
             live.show(event)
             if board is not None:
@@ -243,15 +257,15 @@ def _conclude(
     from gapjax.trajectories import MIN_CHECKPOINTS
 
     trajectory = folder.trajectory
-    plots = out / "plots"
-    plots.mkdir(exist_ok=True)
-    progress_figure(trajectory, title=name).savefig(plots / "progress.png", dpi=150)
+    with staged(out / "plots") as plots:
+        progress_figure(trajectory, title=name).savefig(plots / "progress.png", dpi=150)
     if len(trajectory) < MIN_CHECKPOINTS:
         say(f"no posterior: {len(trajectory)} checkpoints, {MIN_CHECKPOINTS} are needed")
     else:
         say("fitting the posterior of the capability limit ...")
         result = fit(trajectory, seed=recipe.seed, group_by=["recipe", "seed"])
-        result.save(out / "posterior")
+        with staged(out / "posterior") as saved:
+            result.save(saved)
         limit = result[0].limit["solver"]
         say(
             f"solver limit {limit['q50']:.3g} nats [{limit['q05']:.3g}, {limit['q95']:.3g}]; "

@@ -70,6 +70,7 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
     sequences_at_once: int = 256,
+    first: int = 0,
 ) -> Samples:
     """Sample `n` answers of every prompt.
 
@@ -89,6 +90,7 @@ def sample(
     - `top_k`: draw from the so many most likely tokens.
     - `top_p`: of those, draw from the fewest that hold this share of the probability.
     - `sequences_at_once`: bounds the memory.
+    - `first`: index of the first prompt, if these are a part of more.
 
     **Raises:** `UserError` if a number makes no sense, or a prompt is empty, has tokens that
     the model does not know, or does not fit its context.
@@ -103,7 +105,7 @@ def sample(
     graph, state = nnx.split(model)
     parts = []
     for rows in chunks(len(prompts), at_once):
-        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(rows)
+        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(first + rows)
         batch = (*pad_left([prompts[i] for i in rows], width), keys)
         part = _sample(
             graph,

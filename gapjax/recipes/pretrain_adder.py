@@ -84,7 +84,7 @@ def main() -> None:
     loaded = pretrain(recipe)
     key, verifier = jax.random.key(1), make_verifier(recipe)
     probe = make_candidates(loaded, make_splits(recipe).probe, recipe, verifier, key)
-    for name, value in summarise(probe).items():
+    for name, value in summarise(probe.outcomes).items():
         print(f"{name}: {value:.3f}")
     save(loaded.model, loaded.tokenizer, Path(sys.argv[1]))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from gapjax import trajectories
+from gapjax.paths import Path
 from gapjax.posterior import fit
 from gapjax.posterior.result import SERIES, CurveFit, Quantiles, measurements
 from gapjax.report.run_files import RunFiles

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
 from gapjax.errors import UserError
+from gapjax.paths import Path, absolute
 from gapjax.tables import read_table
 from gapjax.trajectories import EPOCH, SOLVER, VERIFIER
 
@@ -43,7 +43,7 @@ class RunFiles:
         """The recipe's name."""
         if "recipe" in self.trajectory:
             return str(self.trajectory["recipe"].iloc[0])
-        return self.folder.absolute().name
+        return absolute(self.folder).name
 
     @property
     def passes(self) -> list[int]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from gapjax.errors import UserError
+from gapjax.paths import Path, PathLike, whole
 from gapjax.report.audit import audit_section
 from gapjax.report.costs import timings_section
 from gapjax.report.course import phase_section, trajectory_section
@@ -24,7 +22,7 @@ from gapjax.report.samples import samples_section
 _LONGEST = 20_000  # characters of a file that is shown as it is
 
 
-def write_report(run_dir: Path, *, seed: int = 0) -> Path:
+def write_report(run_dir: PathLike, *, seed: int = 0) -> Path:
     """Write `report.html` into the folder of a run, from its files alone.
 
     The run need not be finished, nor its answers known; what cannot be said is said so. The
@@ -43,15 +41,8 @@ def write_report(run_dir: Path, *, seed: int = 0) -> Path:
     html = build_page(read_run(run_dir), seed=seed)
     path = run_dir / "report.html"
     try:
-        handle, name = tempfile.mkstemp(prefix=".report-", dir=run_dir)
-        partial = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
-                stream.write(html)
-            partial.chmod(0o644)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(path, "wb") as stream:
+            stream.write(html.encode("utf-8", errors="replace"))
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=path) from error
     return path

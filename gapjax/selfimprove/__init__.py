@@ -10,15 +10,17 @@ from gapjax.selfimprove.events import (
     Selected,
     Snapshot,
     Trained,
+    Verified,
 )
 from gapjax.selfimprove.recipe import Recipe, parse_recipe, read_recipe
-from gapjax.selfimprove.rounds import Preempted, Start, self_improve
+from gapjax.selfimprove.rounds import Kept, Preempted, Start, self_improve
 
 __all__ = [
     "Event",
     "FinalTest",
     "Finished",
     "Judged",
+    "Kept",
     "Measured",
     "Preempted",
     "Recipe",
@@ -27,6 +29,7 @@ __all__ = [
     "Snapshot",
     "Start",
     "Trained",
+    "Verified",
     "parse_recipe",
     "read_recipe",
     "self_improve",

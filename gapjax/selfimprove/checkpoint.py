@@ -20,12 +20,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
-from etils import epath
 from orbax.checkpoint.experimental import v1 as ocp
 
 from gapjax.parallel import exchange, from_first
 from gapjax.parallel.fingerprint import fingerprint
-from gapjax.paths import remove_tree
+from gapjax.paths import PathLike, absolute, remove_tree
 from gapjax.selfimprove.sft import TrainState
 
 _HTTP = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT}
@@ -52,12 +51,10 @@ class Checkpoints:
     - `keep`: how many to keep; with two, a damaged one costs a phase and not the run.
     """
 
-    def __init__(self, folder: epath.PathLike, *, keep: int) -> None:
+    def __init__(self, folder: PathLike, *, keep: int) -> None:
         # Orbax reports every file it touches.
         logging.getLogger("absl").setLevel(logging.ERROR)
-        self._folder = epath.Path(folder)
-        if "://" not in os.fspath(folder):
-            self._folder = self._folder.absolute()
+        self._folder = absolute(folder)
         self._keep = keep
         self._open: ocp.training.Checkpointer | None = None
 
@@ -75,7 +72,8 @@ class Checkpoints:
             if self._open is None:
                 self._open = self._checkpointer()
             self._open.wait()
-            self._open.save_async(int(saved.state.step), arrays, custom_metadata=metadata)
+            with _processes():
+                self._open.save_async(int(saved.state.step), arrays, custom_metadata=metadata)
 
     def wait(self) -> None:
         """Return when nothing is being written any more; `save` may be called again.
@@ -159,13 +157,24 @@ class _Always:
         return True
 
 
+def _processes() -> ocp.Context:
+    """Let processes wait for each other without their devices, which work meanwhile.
+
+    Orbax does so only if it is told which processes there are.
+    """
+    everyone = set(range(jax.process_count()))
+    return ocp.Context(
+        multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes=everyone)
+    )
+
+
 def _named(state: TrainState) -> dict[str, jax.Array]:
     """The arrays of a state by their paths, in the order of its leaves."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
-def _os_error(error: Exception, where: epath.PathLike) -> OSError | None:
+def _os_error(error: Exception, where: PathLike) -> OSError | None:
     """Of a full disk, for instance, of which TensorStore tells in words, as it does of buckets."""
     code = re.search(r"(os_error|http_response)_code='(\d+)'", str(error))
     if code is None:

@@ -15,20 +15,33 @@ from gapjax.selfimprove.stopping import Outlook
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """Answers were sampled; they are verified next."""
+    """Answers of some of a phase's problems were sampled; they are verified next."""
 
-    what: str  # "probe" or "round"
+    what: str  # the phase: "probe", "round", "test-before" or "test-after"
     step: int  # optimizer steps of the model that gave them
+    first: int  # index of the first of these problems
     samples: Samples
 
 
 @dataclasses.dataclass(frozen=True)
+class Verified:
+    """Some of a phase's problems were sampled, graded and verified; the phase goes on or ends.
+
+    A phase of many problems comes in parts, of which none is kept.
+    """
+
+    what: str  # the phase, as in `Sampled`
+    first: int  # index of the first of these problems
+    records: list[dict[str, Any]]  # a row a problem; of a round, with what is learnt from it
+    candidates: Candidates | None  # None where those of an earlier round are used
+
+
+@dataclasses.dataclass(frozen=True)
 class Measured:
-    """The probe set was sampled and verified."""
+    """All of the probe set was sampled and verified."""
 
     epoch: float  # passes over selected answers so far
     metrics: dict[str, float]
-    candidates: Candidates
     model: LoadedModel  # the model that was measured, adapters merged
     effort: Effort
 
@@ -48,7 +61,6 @@ class Selected:
     """A round has chosen the answers it will learn from."""
 
     round: int
-    records: list[dict[str, Any]]  # a row a problem, with what is learnt from it
     learned: int  # problems with an answer to learn from
     external_share: float  # η_t: of all external examples of the run, how many are learnt now
     # Of the candidates, and what they cost; empty where those of an earlier round are used.
@@ -86,7 +98,6 @@ class FinalTest:
 
     epoch: float
     metrics: Mapping[str, dict[str, float]]  # "before" and "after" the run
-    candidates: Mapping[str, Candidates]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,4 +109,6 @@ class Finished:
     reason: str  # why it ended here
 
 
-Event = Sampled | Measured | Judged | Selected | Trained | Snapshot | FinalTest | Finished
+Event = (
+    Sampled | Verified | Measured | Judged | Selected | Trained | Snapshot | FinalTest | Finished
+)

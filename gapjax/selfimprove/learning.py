@@ -7,7 +7,7 @@ a run that is resumed learns from what it would have learnt from.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -27,17 +27,21 @@ from gapjax.verifiers import External
 Record = dict[str, Any]
 
 
-def choose(records: Sequence[Record], recipe: Recipe, key: Key[Array, ""]) -> list[Record]:
+def choose(
+    records: Sequence[Record], recipe: Recipe, key: Key[Array, ""], *, first: int = 0
+) -> list[Record]:
     """Set the field `learned` of each row: what is learnt from it and why, or `None`.
 
     `learn_from: verified` takes the verifier's choice. The others are control arms that show
     what the verification is worth: `random` any candidate, `truth` one that is right.
 
-    **Raises:** `UserError` if nothing is left to learn from.
+    **Arguments:**
+
+    - `first`: index of the first row, if these are a part of more.
     """
     config = recipe.verifier
     n = len(records[0]["candidates"])
-    at_random = np.asarray(jax.random.randint(key, (len(records),), 0, n))
+    at_random = np.asarray(jax.random.randint(key, (first + len(records),), 0, n))[first:]
     chosen = []
     for row, anyone in zip(records, at_random, strict=True):
         learned = None
@@ -53,13 +57,6 @@ def choose(records: Sequence[Record], recipe: Recipe, key: Key[Array, ""]) -> li
                     best = _best(row, np.asarray(right), threshold=0.5)
                     learned = _candidate(row, best, "least uncertainty a token of the right ones")
         chosen.append({**row, "learned": learned})
-    if not any(row["learned"] for row in chosen):
-        wanted = "is right" if config.learn_from == "truth" else f"scored >= {config.threshold}"
-        raise UserError(
-            f"no candidate of any of {len(chosen)} problems {wanted}: there is nothing to learn",
-            where="verifier",
-            hint="lower verifier.threshold or set when_none_pass: choose_among_all",
-        )
     return chosen
 
 
@@ -137,26 +134,71 @@ def mix_external(
     return mixed
 
 
-def dataset(loaded: LoadedModel, recipe: Recipe, records: Sequence[Record]) -> Dataset:
-    """The answers of a round.
+class Lessons:
+    """What a round learns, gathered row by row: the tokens of prompts and of one answer each.
 
-    **Raises:** `KeyError` or `TypeError` for rows that are not of this kind.
+    The rows, with all their candidates, are not kept.
     """
-    assert loaded.tokenizer is not None
-    prompts = [encode_prompt(loaded.tokenizer, row["prompt"]) for row in records]
-    kept = [i for i, row in enumerate(records) if row["learned"] is not None]
-    return Dataset(
-        prompts=[prompts[i] for i in kept],
-        answers=[records[i]["learned"]["tokens"] for i in kept],
-        # Of all problems, so that nothing compiles anew when another choice is made.
-        prompt_width=bucketed(max(map(len, prompts))),
-        answer_width=bucketed(recipe.sampling.max_new_tokens),
-    )
+
+    def __init__(self, loaded: LoadedModel, recipe: Recipe) -> None:
+        assert loaded.tokenizer is not None
+        self._tokenizer, self._recipe = loaded.tokenizer, recipe
+        self._prompts: list[Int[np.ndarray, " tokens"]] = []
+        self._answers: list[Int[np.ndarray, " tokens"]] = []
+        self._longest = 0
+        self._seen = 0
+        self.external = 0  # problems of which a stronger model said what is learnt
+
+    @property
+    def learned(self) -> int:
+        """Problems with an answer to learn."""
+        return len(self._answers)
+
+    def add(self, rows: Iterable[Record]) -> None:
+        """Gather from more rows.
+
+        **Raises:** `KeyError` or `TypeError` for rows that are not of this kind.
+        """
+        for row in rows:
+            prompt = encode_prompt(self._tokenizer, row["prompt"])
+            self._longest = max(self._longest, len(prompt))
+            self._seen += 1
+            if row["learned"] is not None:
+                self._prompts.append(np.array(prompt, np.int32))
+                self._answers.append(np.array(row["learned"]["tokens"], np.int32))
+                self.external += row["learned"]["external"]
+
+    def dataset(self) -> Dataset:
+        """What the trainer takes.
+
+        **Raises:** `UserError` if there is nothing to learn.
+        """
+        if not self._answers:
+            config = self._recipe.verifier
+            truth = config.learn_from == "truth"
+            wanted = "is right" if truth else f"scored >= {config.threshold}"
+            raise UserError(
+                f"no candidate of any of {self._seen} problems {wanted}: there is nothing to learn",
+                where="verifier",
+                hint="lower verifier.threshold or set when_none_pass: choose_among_all",
+            )
+        return Dataset(
+            prompts=self._prompts,
+            answers=self._answers,
+            # Of all problems, so that nothing compiles anew when another choice is made.
+            prompt_width=bucketed(self._longest),
+            answer_width=bucketed(self._recipe.sampling.max_new_tokens),
+        )
 
 
-def external_count(records: Sequence[Record]) -> int:
-    """Of how many rows a stronger model said what is learnt."""
-    return sum(bool(row["learned"] and row["learned"]["external"]) for row in records)
+def dataset(loaded: LoadedModel, recipe: Recipe, records: Iterable[Record]) -> Dataset:
+    """The answers of a round: `Lessons` of all its rows.
+
+    **Raises:** `UserError` if there is nothing to learn.
+    """
+    lessons = Lessons(loaded, recipe)
+    lessons.add(records)
+    return lessons.dataset()
 
 
 def _candidate(row: Record, index: int, why: str, *, external: bool = False) -> Record:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import gammaln
 from scipy.stats import rankdata
 
-from gapjax.selfimprove.candidates import Candidates
+from gapjax.selfimprove.candidates import Outcomes
 from gapjax.selfimprove.select import best_of_n
 
 
-def summarise(candidates: Candidates) -> dict[str, float]:
+def summarise(outcomes: Outcomes) -> dict[str, float]:
     """Metrics of a probe set, named as the columns of the trajectory table.
 
     The solver's numbers are means over all N candidates of a problem: the expectation
@@ -22,8 +20,7 @@ def summarise(candidates: Candidates) -> dict[str, float]:
 
     Source: arXiv:2507.00075, definitions of solver and verifier uncertainty.
     """
-    samples, chosen = candidates.samples, candidates.chosen
-    total, lengths = samples.uncertainties, samples.lengths
+    chosen, total, lengths = outcomes.of_chosen, outcomes.uncertainties, outcomes.lengths
     solver, verifier = total.mean(axis=1), chosen(total)
     metrics = {
         "solver_uncertainty": solver.mean(),
@@ -36,46 +33,46 @@ def summarise(candidates: Candidates) -> dict[str, float]:
         "verifier_uncertainty_per_token": chosen(total / lengths).mean(),
         "solver_tokens": lengths.mean(),
         "verifier_tokens": chosen(lengths).mean(),
-        "solver_cut_off": (~samples.finished).mean(),
-        "verifier_cut_off": chosen(~samples.finished).mean(),
-        "fallback": candidates.selection.fell_back.mean(),
-        "answer_entropy": answer_entropy(candidates.texts),
+        "solver_cut_off": (~outcomes.finished).mean(),
+        "verifier_cut_off": chosen(~outcomes.finished).mean(),
+        "fallback": outcomes.fell_back.mean(),
+        "answer_entropy": outcomes.entropies.mean(),
     }
-    scored = ~np.isnan(candidates.scores)
+    scored = ~np.isnan(outcomes.scores)
     metrics["unscored"] = 1 - scored.mean()
     if chosen(scored).any():
         metrics |= {
-            "solver_score": candidates.scores[scored].mean(),
-            "verifier_score": chosen(candidates.scores)[chosen(scored)].mean(),
+            "solver_score": outcomes.scores[scored].mean(),
+            "verifier_score": chosen(outcomes.scores)[chosen(scored)].mean(),
         }
-    if candidates.graded.any():
-        metrics |= _against_the_truth(candidates)
+    if outcomes.graded.any():
+        metrics |= _against_the_truth(outcomes)
     return {name: float(value) for name, value in metrics.items()}
 
 
-def _against_the_truth(candidates: Candidates) -> dict[str, float]:
+def _against_the_truth(outcomes: Outcomes) -> dict[str, float]:
     """Accuracies and the verifier's quality, over the problems with a known answer.
 
     An answer whose grading failed is not right; how many there were stands beside. Selection
     by the truth (`oracle`) is the best that any verifier could do with these samples; choosing
     at random is the solver.
     """
-    known = candidates.graded
-    correct, scores = candidates.correct[known], candidates.scores[known]
-    samples, grades = candidates.samples, candidates.grades[known]
+    known = outcomes.graded
+    correct, scores = outcomes.correct[known], outcomes.scores[known]
+    uncertainties, grades = outcomes.uncertainties[known], outcomes.grades[known]
     oracle = best_of_n(
         correct.astype(float),
-        samples.uncertainties[known],
-        samples.lengths[known],
+        uncertainties,
+        outcomes.lengths[known],
         threshold=0.5,
     )
     row = np.arange(len(correct))
     metrics = {
         "solver_accuracy": correct.mean(),
-        "verifier_accuracy": candidates.chosen(candidates.correct)[known].mean(),
+        "verifier_accuracy": outcomes.of_chosen(outcomes.correct)[known].mean(),
         "solver_accuracy_sem": _sem(correct.mean(axis=1)),
-        "verifier_accuracy_sem": _sem(candidates.chosen(candidates.correct)[known]),
-        "oracle_uncertainty": samples.uncertainties[known][row, oracle.index].mean(),
+        "verifier_accuracy_sem": _sem(outcomes.of_chosen(outcomes.correct)[known]),
+        "oracle_uncertainty": uncertainties[row, oracle.index].mean(),
         "grading_timeouts": (grades == "timeout").mean(),
         "grading_errors": (grades == "error").mean(),
     }
@@ -132,20 +129,6 @@ def pass_at_k(correct: Bool[np.ndarray, "P N"], k: int) -> float:
 
     ratio = np.where(wrong >= k, np.exp(log_choose(wrong) - log_choose(n)), 0.0)
     return float((1.0 - ratio).mean())
-
-
-def answer_entropy(texts: tuple[tuple[str, ...], ...]) -> float:
-    """Entropy (nats) of the distribution of a problem's answers, mean over problems.
-
-    Plug-in estimate from N samples, so at most log N. It falls when sampling sharpens,
-    whether or not the answers get better.
-    """
-    entropies = []
-    for row in texts:
-        counts = np.fromiter(Counter(text.strip() for text in row).values(), float)
-        shares = counts / counts.sum()
-        entropies.append(-(shares * np.log(shares)).sum())
-    return float(np.mean(entropies))
 
 
 def _sem(values: Float[np.ndarray, " P"]) -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TypeVar
 
 from gapjax.errors import UserError
 from gapjax.models import LoadedModel
+from gapjax.paths import Path
 from gapjax.selfimprove.recipe import Recipe
 from gapjax.tasks import GRADING, Grading, Splits, arithmetic, deal, read_problems
 from gapjax.verifiers import (

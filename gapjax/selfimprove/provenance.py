@@ -6,10 +6,10 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
-from pathlib import Path
 from typing import Any
 
 from gapjax import __version__
+from gapjax.paths import Path
 from gapjax.selfimprove.recipe import Recipe
 
 _PACKAGES = (

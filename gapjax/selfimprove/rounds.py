@@ -7,8 +7,10 @@ yields, and a notebook may do with it what it likes.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -20,11 +22,11 @@ from gapjax.generation import Samples
 from gapjax.models import LoadedModel
 from gapjax.models.lora import attach, merge
 from gapjax.models.transformer import Transformer, spread
-from gapjax.parallel import any_process, from_first
+from gapjax.parallel import any_process, from_first, is_first
 from gapjax.selfimprove.candidates import (
-    Candidates,
     Effort,
-    make_candidates,
+    Outcomes,
+    part_size,
     sample_answers,
     verify_answers,
 )
@@ -38,12 +40,12 @@ from gapjax.selfimprove.events import (
     Selected,
     Snapshot,
     Trained,
+    Verified,
 )
 from gapjax.selfimprove.learning import (
+    Lessons,
     Record,
     choose,
-    dataset,
-    external_count,
     external_problems,
     mix_external,
 )
@@ -72,9 +74,18 @@ class Start:
     steps: int = 0  # optimizer steps of this round
     state: TrainState | None = None  # None: the initial one
     measured: bool = False  # whether the model of `state` has been measured
-    records: list[Record] | None = None  # what was selected in this round, if it was
-    samples: Samples | None = None  # of the measurement or selection that comes next
+    selected: bool = False  # whether it is settled what this round learns
     history: tuple[tuple[float, dict[str, float]], ...] = ()  # epoch, metrics of measurements
+
+
+class Kept(Protocol):
+    """What a run has yielded before and is not to be kept in memory."""
+
+    def samples(self, what: str, step: int, first: int) -> Samples | None:
+        """Those of the `Sampled` of this phase, step and part, if its phase was cut short."""
+
+    def rows(self, number: int) -> Iterable[Record]:
+        """All `records` of round `number`."""
 
 
 def self_improve(
@@ -82,6 +93,7 @@ def self_improve(
     recipe: Recipe,
     start: Start | Callable[[TrainState], Start] = Start(),
     *,
+    kept: Callable[[], Kept | None] = lambda: None,
     source: Source | None = None,
     preempted: Callable[[], bool] | None = None,
 ) -> Iterator[Event]:
@@ -94,20 +106,22 @@ def self_improve(
     - `start`: where to go on; on the same machine the events that follow are those of a run
         that was never cut short. A function of the initial state (whose structure loading a
         checkpoint takes) may give it.
+    - `kept`: whoever keeps what is yielded, once there is somebody. Going on needs them; without,
+        rounds that use the answers of an earlier one have its rows in memory.
     - `source`: the stronger model, in place of the recipe's.
     - `preempted`: asked after each step whether to end here, with a `Snapshot`.
 
     In a run of several processes each calls this alike and gets the same events.
 
     **Yields:** `Measured` before training, every `measure_every` epochs and at the end, each
-    followed by `Judged`; `Selected` once a round; `Sampled` when either has its answers but not
-    their scores; `Trained` after each step; `Snapshot` before each but the first measurement;
-    `FinalTest` and `Finished` at the end.
+    followed by `Judged`; `Selected` once a round; before either, for one part of the problems
+    after the other, `Sampled` and `Verified`; `Trained` after each step; `Snapshot` before each
+    but the first measurement; `FinalTest` and `Finished` at the end.
 
     **Raises:** `UserError` for a recipe that cannot be run, or a loss that is not finite;
     `Preempted` when it is.
     """
-    run = _Run(loaded, recipe, source, preempted)
+    run = _Run(loaded, recipe, kept, source, preempted)
     return run.events(start(run.state) if callable(start) else start)
 
 
@@ -122,11 +136,12 @@ class _Run:
         self,
         loaded: LoadedModel,
         recipe: Recipe,
+        kept: Callable[[], Kept | None],
         source: Source | None,
         preempted: Callable[[], bool] | None,
     ) -> None:
         self.loaded, self.recipe, self.config = loaded, recipe, recipe.train
-        self.preempted = preempted
+        self.kept, self.preempted = kept, preempted
         source = source or make_source(recipe)
         if source is not None and not isinstance(source, AnswerFile):
             source = AskedByOne(source)
@@ -155,71 +170,98 @@ class _Run:
         if self.config.measure_every_steps is not None:
             self.every = self.config.measure_every_steps / steps_per_epoch
         self.history: list[tuple[float, dict[str, float]]] = []
-        self.at_hand: Samples | None = None  # sampled already, before the run was cut short
+        self.rows: list[Record] = []  # of the last round, where nobody keeps them
 
     def events(self, start: Start) -> Iterator[Event]:
         """The run from `start` to its end."""
-        config, records = self.config, start.records
+        config, lessons = self.config, None
         self.state = self.state if start.state is None else start.state
-        self.history, self.at_hand = list(start.history), start.samples
-        now = float(start.round * config.epochs_per_round)
-        learns, between = None, False
-        if records is not None:
-            learns = dataset(self.loaded, self.recipe, records)
-            per_epoch = learns.steps_per_epoch(config.batch_size)
+        self.history = list(start.history)
+        now, between = float(start.round * config.epochs_per_round), False
+        if start.selected:
+            lessons = Lessons(self.loaded, self.recipe)
+            for rows in self._rows(start.round):
+                lessons.add(rows)
+            per_epoch = lessons.dataset().steps_per_epoch(config.batch_size)
             now += start.steps / per_epoch
             # Preempted at a step after which nothing is measured.
             between = start.steps not in {0, *_measure_steps(per_epoch, config)}
         stop = None
         if not (start.measured or between):
             ends = now > 0 and now == (start.round + 1) * config.epochs_per_round
-            yield from self._measure(now, records if ends else None)
+            yield from self._measure(now, lessons if ends else None)
         # A selection was made only because the judgement before it was to go on.
-        if not (between or (start.measured and records is not None and start.steps == 0)):
+        if not (between or (start.measured and lessons is not None and start.steps == 0)):
             stop = yield from self._judge()
         for number in range(start.round, config.rounds):
             if stop is not None:
                 break
             resumed = number == start.round
-            if not resumed or records is None:
-                records = yield from self._select(number, records)
-                learns = dataset(self.loaded, self.recipe, records)
-            assert learns is not None
-            now, stop = yield from self._train(
-                number, learns, records, skip=start.steps if resumed else 0
-            )
+            if not resumed or lessons is None:
+                lessons = yield from self._select(number)
+            now, stop = yield from self._train(number, lessons, skip=start.steps if resumed else 0)
         yield from self._conclude(now, stop or "the budget of epochs is spent")
 
     def _current(self) -> LoadedModel:
         return _to_sample(self.loaded, merge(self.trainer.model(self.state)))
 
-    def _candidates(
-        self, what: str, model: LoadedModel, problems: Sequence[Problem], key: Key[Array, ""]
-    ) -> Generator[Event, None, tuple[Candidates, Effort]]:
-        samples, self.at_hand, effort = self.at_hand, None, Effort({})
-        if samples is None:
-            samples, effort = sample_answers(model, problems, self.recipe, key)
-            yield Sampled(what, int(self.state.step), samples)
-        candidates, more = verify_answers(model, problems, samples, self.recipe, self.verifier)
-        return candidates, effort + more
+    def _phase(
+        self,
+        what: str,
+        model: LoadedModel,
+        problems: Sequence[Problem],
+        key: Key[Array, ""],
+        then: Callable[[int, list[Record]], list[Record]] = lambda first, rows: rows,
+    ) -> Generator[Event, None, tuple[Outcomes, Effort]]:
+        """Sample and verify problems, part by part.
 
-    def _measure(self, now: float, ended: list[Record] | None) -> Iterator[Event]:
+        **Arguments:**
+
+        - `then`: what becomes of the rows of a part, from the index of its first problem.
+        """
+        step, size = int(self.state.step), part_size(self.recipe)
+        outcomes, effort = [], Effort({})
+        for first in range(0, len(problems), size):
+            part = problems[first : first + size]
+            samples = self._kept_samples(what, step, first)
+            if samples is None:
+                samples, cost = sample_answers(model, part, self.recipe, key, first=first)
+                effort += cost
+                yield Sampled(what, step, first, samples)
+            candidates, cost = verify_answers(model, part, samples, self.recipe, self.verifier)
+            effort += cost
+            outcomes.append(candidates.outcomes)
+            yield Verified(what, first, then(first, candidates.records()), candidates)
+        return Outcomes.joined(outcomes), effort
+
+    def _kept_samples(self, what: str, step: int, first: int) -> Samples | None:
+        kept = self.kept()
+        return None if kept is None else from_first(lambda: kept.samples(what, step, first))
+
+    def _rows(self, number: int) -> Iterator[list[Record]]:
+        """The rows of a round that was, part by part."""
+        kept, size = self.kept(), part_size(self.recipe)
+        # By one process, which alone has the files.
+        earlier = self.rows if kept is None else kept.rows(number) if is_first() else ()
+        rows = iter(earlier)
+        while part := from_first(lambda: list(itertools.islice(rows, size))):
+            yield part
+
+    def _measure(self, now: float, ended: Lessons | None) -> Iterator[Event]:
         """Measure the probe set; `ended`: what the round learnt, if this is its end."""
         model = self._current()
         # The same key each time: common random numbers, so that the difference between
         # two checkpoints is not drowned in the difference between two draws.
-        candidates, effort = yield from self._candidates(
-            "probe", model, self.splits.probe, self.probe_key
-        )
-        metrics = summarise(candidates)
+        outcomes, effort = yield from self._phase("probe", model, self.splits.probe, self.probe_key)
+        metrics = summarise(outcomes)
         if self.recipe.external.examples:
-            metrics["external_share"] = self._share(ended or [])
+            metrics["external_share"] = 0.0 if ended is None else self._share(ended)
         self.history.append((now, metrics))
-        yield Measured(now, metrics, candidates, model, effort)
+        yield Measured(now, metrics, model, effort)
 
-    def _share(self, records: list[Record]) -> float:
+    def _share(self, lessons: Lessons) -> float:
         """η_t: of all external examples of the run, how many are in a round."""
-        return external_count(records) / max(self.recipe.external.examples, 1)
+        return lessons.external / max(self.recipe.external.examples, 1)
 
     def _judge(self) -> Generator[Event, None, str | None]:
         """Whether to stop, and why."""
@@ -232,38 +274,51 @@ class _Run:
         yield Judged(now, outlook, tuple(cautions(self.history[0][1], metrics)), stop)
         return stop
 
-    def _select(
-        self, number: int, before: list[Record] | None
-    ) -> Generator[Event, None, list[Record]]:
+    def _select(self, number: int) -> Generator[Event, None, Lessons]:
         """What round `number` learns, from new candidates or from those of the round before."""
         refresh = self.config.refresh_every
         drawn_in = number - number % refresh if refresh else 0
         key = jax.random.fold_in(self.sample_key, drawn_in)
+        lessons, before = Lessons(self.loaded, self.recipe), self._rows(number - 1)
+        remembered: list[Record] = []
+
+        def learn(first: int, rows: list[Record]) -> list[Record]:
+            rows = choose(rows, self.recipe, jax.random.fold_in(key, 1), first=first)
+            asked = self.asked[number] - first
+            asked = asked[(asked >= 0) & (asked < len(rows))]
+            if len(asked):
+                assert self.external is not None
+                rows = mix_external(rows, self.loaded, self.recipe, self.external, asked)
+            lessons.add(rows)
+            if refresh != 1 and self.kept() is None:
+                remembered.extend(rows)
+            return rows
+
         metrics: dict[str, float] = {}
-        effort, records = Effort({}), before
-        if records is None or drawn_in == number:
-            candidates, effort = yield from self._candidates(
-                "round", self._current(), self.splits.train, key
+        effort = Effort({})
+        if drawn_in == number:
+            outcomes, effort = yield from self._phase(
+                "round", self._current(), self.splits.train, key, learn
             )
-            metrics, records = summarise(candidates), candidates.records()
-        records = choose(records, self.recipe, jax.random.fold_in(key, 1))
-        if len(self.asked[number]):
-            assert self.external is not None
-            records = mix_external(
-                records, self.loaded, self.recipe, self.external, self.asked[number]
-            )
-        learned = sum(row["learned"] is not None for row in records)
-        yield Selected(number, records, learned, self._share(records), metrics, effort)
-        return records
+            metrics = summarise(outcomes)
+        else:
+            first = 0
+            for rows in before:
+                yield Verified("round", first, learn(first, rows), None)
+                first += len(rows)
+        self.rows = remembered
+        lessons.dataset()  # or there is nothing to learn
+        yield Selected(number, lessons.learned, self._share(lessons), metrics, effort)
+        return lessons
 
     def _train(
-        self, number: int, learns: Dataset, records: list[Record], *, skip: int
+        self, number: int, lessons: Lessons, *, skip: int
     ) -> Generator[Event, None, tuple[float, str | None]]:
         """Round `number` but for its first `skip` steps.
 
         **Returns:** the epoch to which it came, and why to stop there, if so.
         """
-        config = self.config
+        config, learns = self.config, lessons.dataset()
         per_epoch = learns.steps_per_epoch(config.batch_size)
         total = per_epoch * config.epochs_per_round
         measure_at = _measure_steps(per_epoch, config)
@@ -285,7 +340,7 @@ class _Run:
                 yield Snapshot(number, done, self.state)
                 if self._to_end():
                     raise Preempted(f"after step {step}")
-                yield from self._measure(now, records if done == total else None)
+                yield from self._measure(now, lessons if done == total else None)
                 stop = yield from self._judge()
                 if stop is not None:
                     return now, stop
@@ -297,17 +352,16 @@ class _Run:
 
     def _conclude(self, now: float, reason: str) -> Iterator[Event]:
         if self.splits.test:
-            tested = {
-                when: make_candidates(
-                    model, self.splits.test, self.recipe, self.verifier, self.probe_key
+            metrics = {}
+            for when, model in (
+                ("before", _to_sample(self.loaded, self.loaded.model)),
+                ("after", self._current()),
+            ):
+                outcomes, _ = yield from self._phase(
+                    f"test-{when}", model, self.splits.test, self.probe_key
                 )
-                for when, model in (
-                    ("before", _to_sample(self.loaded, self.loaded.model)),
-                    ("after", self._current()),
-                )
-            }
-            metrics = {when: summarise(candidates) for when, candidates in tested.items()}
-            yield FinalTest(now, metrics, tested)
+                metrics[when] = summarise(outcomes)
+            yield FinalTest(now, metrics)
         yield Finished(now, self._current(), reason)
 
 

@@ -6,7 +6,10 @@
 `metrics.jsonl` grows by a line an event; every other file is written under a temporary
 name and renamed, so that a killed run leaves no half of anything. The line of a
 measurement or a selection is written after the samples it speaks of: it says that the phase
-is finished. Answers that have no scores yet lie in `samples/.sampled-*.npz`.
+is finished. Rows of samples are written part by part, and never held all at once; answers of a
+phase that is not finished lie in `samples/.sampled-*.npz`.
+
+The folder may be in a bucket, which has no locks: that no two runs write it is up to the user.
 
 Of a run's processes the first writes all this and finds out how far the run has come; all take
 part in checkpoints and the export, which no process holds whole.
@@ -16,15 +19,14 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import io
 import json
-import math
-import os
+import pathlib
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +36,18 @@ from gapjax.errors import UserError
 from gapjax.generation import Samples
 from gapjax.models import LoadedModel, save
 from gapjax.parallel import from_first, is_first
+from gapjax.paths import (
+    Path,
+    PathLike,
+    copy_tree,
+    is_remote,
+    publish,
+    read_jsonl,
+    remove_tree,
+    scratch,
+    whole,
+    write_text,
+)
 from gapjax.selfimprove.checkpoint import Checkpoints, Saved
 from gapjax.selfimprove.events import (
     Event,
@@ -45,7 +59,9 @@ from gapjax.selfimprove.events import (
     Selected,
     Snapshot,
     Trained,
+    Verified,
 )
+from gapjax.selfimprove.journal import Journal, finite
 from gapjax.selfimprove.learning import Record
 from gapjax.selfimprove.problems import make_splits
 from gapjax.selfimprove.provenance import digests, git_state, versions
@@ -53,6 +69,7 @@ from gapjax.selfimprove.recipe import Recipe, read_recipe, recipe_differences, r
 from gapjax.selfimprove.rounds import Start
 from gapjax.selfimprove.sft import TrainState
 from gapjax.selfimprove.speed import Speed
+from gapjax.tasks import Problem
 
 # Fields of a row of `metrics.jsonl` that are not metrics of a measurement.
 _ABOUT = ("event", "epoch", "seconds", "tokens", "speed")
@@ -66,37 +83,48 @@ class RunFolder:
 
     EXTERNAL = "external.jsonl"  # a stronger model's replies
 
-    def __init__(self, folder: Path, recipe: Recipe, *, name: str) -> None:
-        self._folder, self._recipe = folder, recipe
+    def __init__(self, folder: PathLike, recipe: Recipe, *, name: str) -> None:
+        self._folder = folder = Path(folder)
         self._labels = {"recipe": name, "version": f"gapjax {__version__}", "seed": recipe.seed}
         # Of a row of `metrics.jsonl`, if anybody wants to know it.
         self.speed: Speed | None = None
         self._measured: list[dict[str, Any]] = []
         self._checkpoints = Checkpoints(folder / "checkpoints", keep=recipe.train.keep_checkpoints)
+        self._journal = Journal(folder / "metrics.jsonl")
+        self._open: dict[str, pathlib.Path] = {}  # rows of phases that are going on
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe, *, name: str) -> RunFolder:
+    def create(cls, folder: PathLike, recipe: Recipe, *, name: str) -> RunFolder:
         """Make the folder of a new run, in one step; an older one is replaced.
 
         **Arguments:**
 
         - `recipe`, `name`: what is run; the name is a label in `trajectory.csv`.
         """
-        from_first(lambda: cls._create(folder, recipe, name))
+        from_first(lambda: cls._create(Path(folder), recipe, name))
         run = cls(folder, recipe, name=name)
         from_first(run._lock)
         return run
 
     @staticmethod
     def _create(folder: Path, recipe: Recipe, name: str) -> None:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.absolute().parent))
+        about = {**versions(), "name": name, "git": git_state(), "files": digests(recipe)}
+
+        def write(new: Path) -> None:
+            write_text(new / "versions.json", json.dumps(about, indent=2) + "\n")
+            write_text(new / "recipe.yaml", recipe_to_yaml(recipe))
+
+        if is_remote(folder):
+            remove_tree(folder)
+            write(folder)
+            return
+        parent = pathlib.Path(folder).absolute().parent
+        parent.mkdir(parents=True, exist_ok=True)
+        new = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=parent))
         try:
             new.chmod(0o755)
             (new / "samples").mkdir()
-            about = {**versions(), "name": name, "git": git_state(), "files": digests(recipe)}
-            _write_text(new / "versions.json", json.dumps(about, indent=2) + "\n")
-            _write_text(new / "recipe.yaml", recipe_to_yaml(recipe))
+            write(Path(new))
             if folder.exists():
                 shutil.rmtree(folder)
             new.rename(folder)
@@ -104,18 +132,20 @@ class RunFolder:
             shutil.rmtree(new, ignore_errors=True)
 
     @classmethod
-    def open(cls, folder: Path, recipe: Recipe, *, warn: Callable[[str], None]) -> RunFolder:
+    def open(cls, folder: PathLike, recipe: Recipe, *, warn: Callable[[str], None]) -> RunFolder:
         """The folder of a run that was cut short.
 
         **Raises:** `UserError` if it is none, another process is at it, or the recipe, its
         files or its problems have changed.
         """
-        run = cls(folder, recipe, name=from_first(lambda: cls._check(folder, recipe, warn)))
+        run = cls(folder, recipe, name=from_first(lambda: cls._check(Path(folder), recipe, warn)))
         from_first(run._lock)
         return run
 
     def _lock(self) -> None:
         """Keep other processes out for as long as this one lives, however it ends."""
+        if is_remote(self._folder):
+            return
         self._locked = (self._folder / ".lock").open("w")
         try:
             fcntl.lockf(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,17 +172,14 @@ class RunFolder:
         for path, digest in digests(recipe).items():
             if then.get("files", {}).get(path, digest) != digest:
                 raise UserError("has changed since the run began", where=path)
-        first = folder / "samples" / "probe-000.jsonl"
-        if first.exists():
-            before = [(row["prompt"], row["answer"]) for row in _read_jsonl(first)]
-            if before != [(p.prompt, p.answer) for p in make_splits(recipe).probe]:
-                raise UserError("the probe problems have changed since the run began", where=folder)
-        first = folder / "samples" / "round-000.jsonl"
-        if first.exists():
-            before = [(row["prompt"], row["answer"]) for row in _read_jsonl(first)]
-            if before != [(p.prompt, p.answer) for p in make_splits(recipe).train]:
+        splits = make_splits(recipe)
+        for what, name, problems in (
+            ("probe", "probe-000", splits.probe),
+            ("training", "round-000", splits.train),
+        ):
+            if not _are_of(problems, folder / "samples" / f"{name}.jsonl"):
                 raise UserError(
-                    "the training problems have changed since the run began", where=folder
+                    f"the {what} problems have changed since the run began", where=folder
                 )
         return then["name"]
 
@@ -184,7 +211,7 @@ class RunFolder:
 
         - `saved`: the round and its steps of the newest checkpoint; `step`: of the whole run.
         """
-        rows = self._rows()
+        rows = self._journal.rows()
         kept = 0
         for i, row in enumerate(rows):
             if row["event"] == "train" and row["step"] <= step:
@@ -193,10 +220,9 @@ class RunFolder:
             raise UserError("metrics.jsonl lacks steps that were made", where=self._folder)
         start = Start() if saved is None else saved
         if saved is not None:
-            records = self._selection(saved.round)
-            if records is None:
+            if not self._samples(f"round-{saved.round:03d}").exists():
                 raise UserError(f"the samples of round {saved.round} are gone", where=self._folder)
-            start = dataclasses.replace(start, records=records)
+            start = dataclasses.replace(start, selected=True)
         # What follows the last training, in this order: a measurement, a selection.
         n_measured = sum(row["event"] == "measure" for row in rows[:kept])
         for i in range(kept, len(rows)):
@@ -206,9 +232,8 @@ class RunFolder:
                     break
                 start, kept = dataclasses.replace(start, measured=True), i + 1
             elif row["event"] == "select" and start.measured:
-                records = self._selection(row["round"])
-                if records is not None:
-                    start = Start(row["round"], measured=True, records=records)
+                if self._samples(f"round-{row['round']:03d}").exists():
+                    start = Start(row["round"], measured=True, selected=True)
                     kept = i + 1
                 break
             elif row["event"] == "train":
@@ -219,8 +244,7 @@ class RunFolder:
             for row in rows[:kept]
             if row["event"] == "measure"
         )
-        samples = self._sampled("round" if start.measured else "probe", step)
-        return dataclasses.replace(start, history=history, samples=samples)
+        return dataclasses.replace(start, history=history)
 
     def write(self, event: Event) -> None:
         """Record one event."""
@@ -228,12 +252,15 @@ class RunFolder:
             case Snapshot():
                 self._checkpoints.save(Saved(event.state, event.round, event.steps))
             case Finished():
+                self.wait()
                 self._export(event.model)
         if not is_first():
             return
         match event:
             case Sampled():
                 self._write_sampled(event)
+            case Verified():
+                self._write_rows(event)
             case Measured():
                 self._write_measured(event)
             case Selected():
@@ -243,15 +270,30 @@ class RunFolder:
             case Judged():
                 self._write_judged(event)
             case FinalTest():
-                for when, candidates in event.candidates.items():
-                    self._write_samples(f"test-{when}", candidates.records())
+                for when in event.metrics:
+                    self._close_rows(f"test-{when}", f"test-{when}")
                 self._append_metrics("test", epoch=event.epoch, **event.metrics)
+                self._forget_sampled()
             case Finished():
                 self._append_metrics("finish", epoch=event.epoch, reason=event.reason)
                 self._write_summary(event)
 
+    def wait(self) -> None:
+        """Return when the last checkpoint is written.
+
+        **Raises:** `OSError` if it could not be.
+        """
+        self._checkpoints.wait()
+
     def _export(self, loaded: LoadedModel) -> None:
         """Write the model as a Hugging Face folder."""
+        if is_remote(self._folder):
+            with tempfile.TemporaryDirectory() as local:
+                save(loaded.model, loaded.tokenizer, local)
+                if is_first():
+                    remove_tree(self._folder / "export")
+                    copy_tree(Path(local), self._folder / "export")
+            return
         partial = self._folder / ".export.partial"
         if is_first():
             for folder in (partial, self._folder / "export"):
@@ -262,31 +304,34 @@ class RunFolder:
 
     def _write_sampled(self, event: Sampled) -> None:
         samples = event.samples
-        partial = self._folder / "samples" / ".sampled.partial.npz"
         arrays = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
-        with partial.open("wb") as stream:
+        with whole(self._sampled_path(event.what, event.step, event.first), "wb") as stream:
             np.savez(stream, **arrays)
-            _to_disk(stream)
-        partial.rename(self._sampled_path(event.what, event.step))
 
-    def _sampled_path(self, what: str, step: int) -> Path:
-        return self._folder / "samples" / f".sampled-{what}-{step}.npz"
+    def _sampled_path(self, what: str, step: int, first: int) -> Path:
+        return self._folder / "samples" / f".sampled-{what}-{step}-{first}.npz"
 
-    def _sampled(self, what: str, step: int) -> Samples | None:
-        """Answers of the next phase, if they were sampled before the run was cut short."""
-        path = self._sampled_path(what, step)
+    def samples(self, what: str, step: int, first: int) -> Samples | None:
+        """Answers of a part of a phase that was cut short; see `gapjax.selfimprove.Kept`."""
+        path = self._sampled_path(what, step, first)
+        if not path.exists():
+            return None
         try:
-            with np.load(path) as arrays:
+            with np.load(io.BytesIO(path.read_bytes())) as arrays:
                 return Samples(**arrays)
-        except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile):
-            return None  # nothing, or what a power failure left of it
+        except (EOFError, ValueError, zipfile.BadZipFile):
+            return None  # what a power failure left of it
+
+    def rows(self, number: int) -> Iterator[Record]:
+        """What was written of a round, one row at a time; see `gapjax.selfimprove.Kept`."""
+        return read_jsonl(self._samples(f"round-{number:03d}"))
 
     def _forget_sampled(self) -> None:
         for path in (self._folder / "samples").glob(".sampled-*.npz"):
             path.unlink()
 
     def _write_measured(self, event: Measured) -> None:
-        self._write_samples(f"probe-{len(self._measured):03d}", event.candidates.records())
+        self._close_rows("probe", f"probe-{len(self._measured):03d}")
         about = dataclasses.asdict(event.effort)
         self._append_metrics("measure", epoch=event.epoch, **about, **event.metrics)
         self._forget_sampled()
@@ -294,7 +339,7 @@ class RunFolder:
         trajectories.write(self.trajectory, self._folder / "trajectory.csv")
 
     def _write_selected(self, event: Selected) -> None:
-        self._write_samples(f"round-{event.round:03d}", event.records)
+        self._close_rows("round", f"round-{event.round:03d}")
         self._append_metrics(
             "select",
             round=event.round,
@@ -307,7 +352,7 @@ class RunFolder:
 
     def _write_summary(self, event: Finished) -> None:
         """What came out, in one place, once the run is over."""
-        rows = self._rows()
+        rows = self._journal.rows()
         tested = next((row for row in rows if row["event"] == "test"), None)
         summary = {
             "gapjax": versions()["gapjax"],
@@ -318,7 +363,7 @@ class RunFolder:
             "last": self._measured[-1],
             "test": tested and {when: tested[when] for when in ("before", "after")},
         }
-        _write_text(self._folder / "summary.json", json.dumps(_finite(summary), indent=2) + "\n")
+        write_text(self._folder / "summary.json", json.dumps(finite(summary), indent=2) + "\n")
 
     def _write_judged(self, event: Judged) -> None:
         row: dict[str, Any] = {"cautions": event.cautions, "stop": event.stop}
@@ -336,32 +381,26 @@ class RunFolder:
     def _samples(self, name: str) -> Path:
         return self._folder / "samples" / f"{name}.jsonl"
 
-    def _write_samples(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
-        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        _write_text(self._samples(name), "".join(lines))
+    def _write_rows(self, event: Verified) -> None:
+        """Go on with the rows of a phase; they get their name when it is finished."""
+        if event.first == 0:
+            self._open[event.what] = scratch(self._samples(event.what))
+            self._open[event.what].write_bytes(b"")
+        with self._open[event.what].open("a", encoding="utf-8") as stream:
+            for record in event.records:
+                stream.write(json.dumps(record, ensure_ascii=False) + "\n")
 
-    def _selection(self, round: int) -> list[Record] | None:
-        path = self._samples(f"round-{round:03d}")
-        return _read_jsonl(path) if path.exists() else None
+    def _close_rows(self, what: str, name: str) -> None:
+        publish(self._open.pop(what), self._samples(name))
 
     def _append_metrics(self, kind: str, **values: Any) -> None:
         if self.speed is not None and (speed := self.speed(kind, values)):
             values["speed"] = speed
-        with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(_json({"event": kind, **values}) + "\n")
-
-    def _rows(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, but for one that was being written."""
-        path = self._folder / "metrics.jsonl"
-        if not path.exists():
-            return []
-        *whole, _ = path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in whole]
+        self._journal.append({"event": kind, **values}, settled=kind != "train")
 
     def _take_back(self, rows: list[dict[str, Any]]) -> None:
         """Make `metrics.jsonl` and the trajectory what they were after these rows."""
-        lines = (json.dumps(row) + "\n" for row in rows)
-        _write_text(self._folder / "metrics.jsonl", "".join(lines))
+        self._journal.rewrite(rows)
         self._measured = [
             self._labels
             | {"epoch": row["epoch"]}
@@ -373,35 +412,9 @@ class RunFolder:
             trajectories.write(self.trajectory, self._folder / "trajectory.csv")
 
 
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def _to_disk(stream: IO[Any]) -> None:
-    """A rename must not overtake what was written."""
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
-def _json(row: Mapping[str, Any]) -> str:
-    """A line of strict JSON: what is not finite is null."""
-    return json.dumps(_finite(row), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case Mapping():
-            return {name: _finite(each) for name, each in value.items()}
-        case list() | tuple():
-            return [_finite(each) for each in value]
-    return value
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        _to_disk(stream)
-    partial.replace(path)
+def _are_of(problems: Sequence[Problem], path: Path) -> bool:
+    """Whether the rows of a file, if it is there, are of these problems."""
+    if not path.exists():
+        return True
+    before = [(row["prompt"], row["answer"]) for row in read_jsonl(path)]
+    return before == [(problem.prompt, problem.answer) for problem in problems]

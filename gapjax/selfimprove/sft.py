@@ -50,8 +50,8 @@ class TrainState(NamedTuple):
 class Dataset:
     """Prompts with the answers to learn, as token ids, padded to one shape for the run."""
 
-    prompts: Sequence[Sequence[int]]
-    answers: Sequence[Sequence[int]]  # stop tokens included
+    prompts: Sequence[Sequence[int] | Int[np.ndarray, " tokens"]]
+    answers: Sequence[Sequence[int] | Int[np.ndarray, " tokens"]]  # stop tokens included
     prompt_width: int  # tokens; at least the longest prompt
     answer_width: int  # tokens; at least the longest answer
 

@@ -17,10 +17,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from gapjax.errors import UserError
+from gapjax.paths import Path
 from gapjax.tasks.problem import Grading, Problem
 
 Format = Literal["jsonl", "gsm8k", "math", "mbpp", "prontoqa"]

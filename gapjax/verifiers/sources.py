@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from gapjax.errors import UserError
 from gapjax.parallel import from_first
+from gapjax.paths import Path
 from gapjax.tasks.jsonl import read_rows
 
 

@@ -35,16 +35,16 @@ METRICS = {
 
 def events():
     effort = Effort({"sample": 2.0, "grade": 0.5}, tokens=3000)
-    yield Measured(0.0, METRICS, None, None, effort)
+    yield Measured(0.0, METRICS, None, effort)
     yield Judged(0.0, None, (), None)
-    yield Selected(0, [], 7, 0.25, METRICS, effort)
+    yield Selected(0, 7, 0.25, METRICS, effort)
     yield Trained(0.5, 1, 2.0, 1.0, 100, 9.0)  # compiles
     yield Trained(1.0, 2, 1.5, 1.0, 100, 0.5)
     yield Snapshot(0, 2, None)
-    yield Measured(1.0, METRICS, None, None, effort)
+    yield Measured(1.0, METRICS, None, effort)
     history = [(t / 2, METRICS | {"solver_uncertainty": 3 + 2.0**-t}) for t in range(5)]
     yield Judged(1.0, look_ahead(history, 4.0, every=0.5, seed=0), ("beware",), None)
-    yield FinalTest(2.0, {"before": METRICS, "after": METRICS}, {})
+    yield FinalTest(2.0, {"before": METRICS, "after": METRICS})
     yield Finished(2.0, None, "enough")
 
 

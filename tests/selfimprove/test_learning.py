@@ -11,22 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapjax.errors import UserError
-from gapjax.selfimprove import Measured, Selected, parse_recipe, self_improve
+from gapjax.selfimprove import Measured, Selected, Verified, parse_recipe, self_improve
 from gapjax.selfimprove.learning import (
     choose,
     dataset,
-    external_count,
     external_problems,
     mix_external,
 )
 from gapjax.verifiers import AnswerFile, External
 
 
+def external_count(rows) -> int:
+    return sum(bool(row["learned"] and row["learned"]["external"]) for row in rows)
+
+
 def recipe(**sections):
     return parse_recipe(
         {
             "model": "adder",
-            "task": {"digits": 2, "template": "{a}+{b}=", "train": 8, "probe": 4},
+            "task": {"digits": 2, "template": "{a}+{b}=", "train": 8, "probe": 8},
             "sampling": {"n": 2, "max_new_tokens": 5},
             "train": {"rounds": 4, "epochs_per_round": 1, "measure_every": 1, "batch_size": 4},
         }
@@ -60,15 +63,16 @@ def learned(records) -> list[int | None]:
 
 
 @pytest.mark.fast
-def test_the_verifier_chance_and_the_truth_choose() -> None:
+def test_the_verifier_chance_and_the_truth_choose(adder) -> None:
     key = jax.random.key(0)
     assert learned(choose(ROWS, recipe(), key)) == [1, 0, 1]
     skip = recipe(verifier={"when_none_pass": "skip"})
     assert learned(choose(ROWS, skip, key)) == [1, None, 1]
     truth = choose(ROWS, recipe(verifier={"learn_from": "truth"}), key)
     assert learned(truth) == [0, None, 1]
+    wrong = truth[1:2]
     with pytest.raises(UserError, match="nothing to learn"):
-        choose(ROWS[1:2], recipe(verifier={"learn_from": "truth"}), key)
+        dataset(adder, recipe(verifier={"learn_from": "truth"}), wrong)
 
 
 def test_chance_takes_each_candidate_as_often() -> None:
@@ -161,9 +165,11 @@ def test_examples_come_in_their_rounds_and_are_on_record(adder, tmp_path) -> Non
     events = list(self_improve(adder, recipe(external=external)))
     selected = [event for event in events if isinstance(event, Selected)]
     assert [event.external_share for event in selected] == [0.5, 0, 0.5, 0]
-    assert [external_count(event.records) for event in selected] == [3, 0, 3, 0]
-    for event in selected:
-        for record in event.records:
+    chosen = [event.records for event in events if isinstance(event, Verified)]
+    chosen = [rows for rows in chosen if "learned" in rows[0]]
+    assert [external_count(rows) for rows in chosen] == [3, 0, 3, 0]
+    for rows in chosen:
+        for record in rows:
             if record["learned"]["external"]:
                 text = adder.tokenizer.decode(record["learned"]["tokens"], skip_special_tokens=True)
                 assert text.strip() == record["answer"]

@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 
 from gapjax.generation import Samples
-from gapjax.selfimprove.candidates import Candidates
+from gapjax.selfimprove.candidates import Outcomes, answer_entropy
 from gapjax.selfimprove.measure import (
-    answer_entropy,
     auc,
     expected_calibration_error,
     pass_at_k,
     summarise,
 )
 from gapjax.selfimprove.select import best_of_n
-from gapjax.tasks import Problem
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
@@ -32,9 +30,9 @@ def test_pass_at_k_is_the_mean_over_all_subsets(k: int) -> None:
 
 
 def test_entropy_of_answers() -> None:
-    assert answer_entropy((("7", "7 ", "7", "7"),)) == 0
-    assert answer_entropy((("1", "2", "3", "4"),)) == pytest.approx(math.log(4))
-    assert answer_entropy((("1", "1"), ("1", "2"))) == pytest.approx(math.log(2) / 2)
+    assert answer_entropy(("7", "7 ", "7", "7")) == 0
+    assert answer_entropy(("1", "2", "3", "4")) == pytest.approx(math.log(4))
+    assert answer_entropy(("1", "1", "1", "2")) == pytest.approx(math.log(4) - 0.75 * math.log(3))
 
 
 def test_auc_is_the_share_of_pairs_in_the_right_order() -> None:
@@ -57,32 +55,35 @@ def test_calibration_error_of_known_cases() -> None:
     assert expected_calibration_error(scores, wrong_last) == pytest.approx(expected)
 
 
-def candidates_with(grades) -> Candidates:
+def outcomes_with(grades) -> Outcomes:
     """Three candidates of each problem; the first one is the surest."""
     shape = np.shape(grades)
     logprobs = -np.broadcast_to(np.arange(1.0, shape[1] + 1)[:, None], (*shape, 1))
     lengths = np.ones(shape, int)
     samples = Samples(lengths[..., None], logprobs, lengths, lengths == 1)
     scores = np.ones(shape)
-    return Candidates(
-        problems=tuple(Problem(str(p)) for p in range(shape[0])),
-        samples=samples,
-        texts=tuple(tuple(row) for row in grades),
+    selection = best_of_n(scores, samples.uncertainties, lengths, threshold=0.5)
+    return Outcomes(
+        uncertainties=samples.uncertainties,
+        lengths=lengths,
+        finished=samples.finished,
         grades=np.array(grades),
         scores=scores,
-        selection=best_of_n(scores, samples.uncertainties, lengths, threshold=0.5),
+        chosen=selection.index,
+        fell_back=selection.fell_back,
+        entropies=np.zeros(shape[0]),
     )
 
 
 def test_failures_of_grading_are_counted_and_the_unknown_left_out() -> None:
     grades = [["timeout", "correct", "error"], ["correct"] * 2 + ["incorrect"], [""] * 3]
-    metrics = summarise(candidates_with(grades))
+    metrics = summarise(outcomes_with(grades))
     assert metrics["solver_accuracy"] == pytest.approx(3 / 6)
     assert metrics["verifier_accuracy"] == pytest.approx(1 / 2)
     assert metrics["grading_timeouts"] == metrics["grading_errors"] == pytest.approx(1 / 6)
     assert metrics["oracle_uncertainty"] == pytest.approx((2 + 1) / 2)
     assert metrics["verifier_uncertainty"] == 1
     assert metrics["pass_at_3"] == 1
-    unknown = summarise(candidates_with([[""] * 3] * 2))
+    unknown = summarise(outcomes_with([[""] * 3] * 2))
     assert "solver_accuracy" not in unknown
     assert unknown["solver_uncertainty"] == 2

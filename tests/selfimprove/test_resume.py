@@ -27,7 +27,7 @@ from gapjax.selfimprove.run_folder import RunFolder
 RECIPE = parse_recipe(
     {
         "model": "adder",
-        "task": {"digits": 2, "template": "{a}+{b}=", "train": 16, "probe": 8, "test": 4},
+        "task": {"digits": 2, "template": "{a}+{b}=", "train": 16, "probe": 16, "test": 16},
         "sampling": {"n": 4, "max_new_tokens": 5},
         "adapter": {"rank": 2},
         "train": {
@@ -53,16 +53,21 @@ def run(adder, folder: Path, *, kill=None, warn=no_warning) -> RunFolder:
     """One life of a run; `kill(event, write)` may end it."""
     if folder.exists():
         files = RunFolder.open(folder, RECIPE, warn=warn)
-        events = self_improve(adder, RECIPE, lambda initial: files.start(initial, warn=warn))
+        events = self_improve(
+            adder, RECIPE, lambda initial: files.start(initial, warn=warn), kept=lambda: files
+        )
     else:
         files = RunFolder.create(folder, RECIPE, name="tiny")
-        events = self_improve(adder, RECIPE)
-    for number, event in enumerate(events):
-        if isinstance(event, Selected):
-            assert event.metrics or event.round == 1  # the answers of round 0 again
-        if kill is not None:
-            kill(number, event, folder)
-        files.write(event)
+        events = self_improve(adder, RECIPE, kept=lambda: files)
+    try:
+        for number, event in enumerate(events):
+            if isinstance(event, Selected):
+                assert event.metrics or event.round == 1  # the answers of round 0 again
+            if kill is not None:
+                kill(number, event, folder)
+            files.write(event)
+    finally:
+        files.wait()  # this process lives on, and would write while its next life reads
     return files
 
 

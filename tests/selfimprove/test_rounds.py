@@ -21,6 +21,8 @@ from gapjax.selfimprove import (
     Selected,
     Snapshot,
     Trained,
+    Verified,
+    candidates,
     parse_recipe,
     self_improve,
 )
@@ -31,7 +33,7 @@ from gapjax.selfimprove.rounds import _measure_steps
 RECIPE = parse_recipe(
     {
         "model": "adder",
-        "task": {"digits": 2, "template": "{a}+{b}=", "train": 24, "probe": 16},
+        "task": {"digits": 2, "template": "{a}+{b}=", "train": 24, "probe": 24},
         "sampling": {"n": 4, "max_new_tokens": 5},
         "adapter": {"rank": 2},
         "train": {"rounds": 2, "epochs_per_round": 1, "batch_size": 8, "learning_rate": 1e-3},
@@ -41,6 +43,7 @@ RECIPE = parse_recipe(
 
 LETTERS = {
     Sampled: "a",
+    Verified: "v",
     Measured: "M",
     Judged: "J",
     Selected: "S",
@@ -59,6 +62,11 @@ def changed(**sections) -> Recipe:
     return parse_recipe(raw)
 
 
+def verified(events, what: str) -> list[Verified]:
+    """The parts of a kind of phase."""
+    return [event for event in events if isinstance(event, Verified) and event.what == what]
+
+
 @pytest.fixture(scope="module")
 def events(adder):
     return list(self_improve(adder, RECIPE))
@@ -67,7 +75,7 @@ def events(adder):
 @pytest.mark.fast
 def test_the_order_of_events(events) -> None:
     kinds = "".join(LETTERS[type(event)] for event in events)
-    assert kinds == "aMJaSttCaMJtCaMJ" + "aSttCaMJtCaMJ" + "F"
+    assert kinds == "avMJavSttCavMJtCavMJ" + "avSttCavMJtCavMJ" + "F"
     epochs = [event.epoch for event in events if isinstance(event, Measured)]
     assert epochs == pytest.approx([0, 2 / 3, 1, 5 / 3, 2])
 
@@ -82,7 +90,7 @@ def test_the_same_seed_gives_the_same_run_and_another_another(adder, events) -> 
 
 
 def test_the_second_round_samples_the_model_that_the_first_one_made(adder, events) -> None:
-    _, second = (event for event in events if isinstance(event, Selected))
+    _, second = verified(events, "round")
     made = [event for event in events if isinstance(event, Measured)][2].model.model
     prompts = [encode_prompt(adder.tokenizer, row["prompt"]) for row in second.records]
     answers = [[c["tokens"] for c in row["candidates"]] for row in second.records]
@@ -100,18 +108,18 @@ def test_measurement_uses_common_random_numbers(adder) -> None:
     still = dataclasses.replace(
         RECIPE, train=dataclasses.replace(RECIPE.train, learning_rate=1e-30, rounds=1)
     )
-    measured = [e for e in self_improve(adder, still) if isinstance(e, Measured)]
+    measured = verified(self_improve(adder, still), "probe")
     np.testing.assert_array_equal(
         measured[0].candidates.samples.tokens, measured[-1].candidates.samples.tokens
     )
 
 
 def test_metrics_follow_from_the_candidates(events) -> None:
-    event = events[1]
-    samples, index = event.candidates.samples, event.candidates.selection.index
+    found, event = events[1].candidates, events[2]
+    samples, index = found.samples, found.outcomes.chosen
     total = -samples.logprobs.sum(-1)
     assert event.metrics["solver_uncertainty"] == pytest.approx(total.mean(), rel=1e-6)
-    best = [min(range(4), key=lambda n: total[p, n] / samples.lengths[p, n]) for p in range(16)]
+    best = [min(range(4), key=lambda n: total[p, n] / samples.lengths[p, n]) for p in range(24)]
     assert index.tolist() == best
     chosen = np.mean([total[p, n] for p, n in enumerate(best)])
     assert event.metrics["verifier_uncertainty"] == pytest.approx(chosen, rel=1e-6)
@@ -131,7 +139,7 @@ def test_nothing_compiles_after_the_first_round(adder, method) -> None:
     recipe = changed(
         verifier={"method": method, "threshold": 0.2, "when_none_pass": "skip"},
         train={"rounds": 4, "measure_every": 1.0},
-        task={"test": 4},
+        task={"test": 24},
     )
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
@@ -166,27 +174,54 @@ def test_answers_made_once_or_refreshed_every_few_rounds(adder) -> None:
         events = list(self_improve(adder, changed(train=train)))
         selected = [event for event in events if isinstance(event, Selected)]
         new = "".join("n" if event.metrics else "-" for event in selected)
-        return new, [[row["candidates"] for row in event.records] for event in selected]
+        rows = [event.records for event in verified(events, "round")]
+        return new, [[row["candidates"] for row in records] for records in rows]
 
     once, first = drawn(0)
     assert once == "n--"
     assert first[0] == first[1] == first[2]
-    every_two, candidates = drawn(2)
+    every_two, later = drawn(2)
     assert every_two == "n-n"
-    assert candidates[0] == candidates[1] == first[0]
-    assert candidates[2] != candidates[0]
+    assert later[0] == later[1] == first[0]
+    assert later[2] != later[0]
 
 
 def test_the_test_problems_are_looked_at_once_and_are_others(adder) -> None:
-    recipe = changed(task={"test": 6}, train={"rounds": 1, "measure_every": 1.0})
-    *_, tested, finished = self_improve(adder, recipe)
+    recipe = changed(task={"test": 24}, train={"rounds": 1, "measure_every": 1.0})
+    events = list(self_improve(adder, recipe))
+    tested, finished = events[-2:]
     assert isinstance(tested, FinalTest)
     assert isinstance(finished, Finished)
     splits = make_splits(recipe)
-    prompts = {problem.prompt for problem in tested.candidates["after"].problems}
-    assert len(prompts) == 6
+    (after,) = verified(events, "test-after")
+    prompts = {row["prompt"] for row in after.records}
+    assert len(prompts) == 24
     assert not prompts & {p.prompt for p in splits.train + splits.probe}
     assert tested.metrics["before"] != tested.metrics["after"]
+
+
+def test_many_problems_go_through_in_parts_and_come_out_the_same(
+    adder, events, monkeypatch
+) -> None:
+    monkeypatch.setattr(candidates, "_MOST_PROBLEMS", 5)
+    recipe = changed(sampling={"sequences_at_once": 8}, train={"refresh_every": 2})
+    parted = list(self_improve(adder, recipe))
+    assert [event.first for event in verified(parted, "round")][:5] == [0, 5, 10, 15, 20]
+
+    def told(run) -> list:
+        return [
+            {k: row[k] for k in ("prompt", "chosen", "learned")}
+            for event in verified(run, "round")
+            for row in event.records
+        ]
+
+    first_round = told(events)[:24]
+    assert told(parted) == first_round * 2  # the second learns from the rows of the first
+    metrics = [
+        next(event.metrics for event in run if isinstance(event, Measured))
+        for run in (events, parted)
+    ]
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(adder) -> None:
