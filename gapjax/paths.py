@@ -84,14 +84,14 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
+def staged(folder: Path) -> Iterator[pathlib.Path]:
     """A folder of this machine to write into: `folder`, or one that is copied to it at the end."""
     if not is_remote(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        yield folder
+        yield pathlib.Path(folder)
         return
     with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
+        yield pathlib.Path(name)
         copy_tree(Path(name), folder)
 
 
@@ -116,18 +116,19 @@ class Mirror:
     """
 
     def __init__(self, address: Path, *, fetch: bool) -> None:
-        self.path, self._address, self._pushed = address, address, 0
-        if not is_remote(address):
+        self._address, self._pushed, self._remote = address, 0, is_remote(address)
+        if not self._remote:
+            self.path = pathlib.Path(address)
             return
         self._folder = tempfile.TemporaryDirectory()
-        self.path = Path(self._folder.name) / address.name
+        self.path = pathlib.Path(self._folder.name) / address.name
         if fetch and address.exists():
             self.path.write_bytes(address.read_bytes())
             self._pushed = len(self.path.read_bytes())
 
     def push(self) -> None:
         """Copy, if there is more than before."""
-        if self.path is not self._address and self.path.exists():
+        if self._remote and self.path.exists():
             content = self.path.read_bytes()
             if len(content) > self._pushed:
                 self._address.write_bytes(content)

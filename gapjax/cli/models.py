@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gapjax.cli.output import output_folder, refuse_existing
 from gapjax.errors import UserError
+from gapjax.paths import Path, is_remote
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -73,7 +73,11 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 def _convert(arguments: argparse.Namespace) -> None:
     destination: Path = arguments.destination
     for read in filter(None, (Path(arguments.source), arguments.adapter)):
-        if read.exists() and read.resolve().is_relative_to(destination.resolve()):
+        if (
+            not is_remote(destination)
+            and read.exists()
+            and read.resolve().is_relative_to(destination.resolve())
+        ):
             raise UserError("would replace what is read", where=destination)
     refuse_existing(destination, overwrite=arguments.overwrite)
 

@@ -71,14 +71,14 @@ def output_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     refuse_existing(out, overwrite=overwrite)
     if is_remote(out):
         with tempfile.TemporaryDirectory() as local:
-            yield Path(local)
+            yield pathlib.Path(local)
             remove_tree(out)
             copy_tree(Path(local), out)
         return
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=absolute(out).parent))
+    partial = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=absolute(out).parent))
     try:
         yield partial
-        pathlib.Path(partial).chmod(0o755)  # mkdtemp makes private folders; results are not secrets
+        partial.chmod(0o755)  # mkdtemp makes private folders; results are not secrets
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)

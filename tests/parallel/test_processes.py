@@ -117,12 +117,6 @@ def test_told_to_stop_in_a_round_and_resumed_on_other_devices(folder, again) -> 
     assert_same(folder / "one", folder / name)
 
 
-def test_a_bucket_is_refused_rather_than_taken_for_a_folder(capsys) -> None:
-    assert main(["train", "adder", "--out", "gs://bucket/run", "--resume"]) == 2
-    assert "mount the bucket" in capsys.readouterr().err
-    assert not Path("gs:").exists()
-
-
 @pytest.mark.parametrize("what", ["processes", "devices"])
 def test_another_number_is_refused(folder, what, capsys) -> None:
     out = folder / "refused"

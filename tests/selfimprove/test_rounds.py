@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 
 import jax
 import numpy as np
@@ -222,6 +223,17 @@ def test_many_problems_go_through_in_parts_and_come_out_the_same(
         for run in (events, parted)
     ]
     assert metrics[1] == pytest.approx(metrics[0], rel=1e-5)
+
+
+def test_no_part_outlives_the_next_one(adder, monkeypatch) -> None:
+    monkeypatch.setattr(candidates, "_MOST_PROBLEMS", 4)
+    recipe = changed(sampling={"sequences_at_once": 8}, train={"rounds": 1, "measure_every": 1.0})
+    parts = []
+    for event in self_improve(adder, recipe):
+        if isinstance(event, Verified):
+            parts.append(weakref.ref(event.candidates))
+            assert sum(part() is not None for part in parts) <= 2
+    assert len(parts) == 3 * 6  # of a probe, a round and a probe of 24 problems
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(adder) -> None:
