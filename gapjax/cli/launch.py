@@ -12,7 +12,7 @@ _TARGETS = ("gke", "xpk", "skypilot", "slurm")
 _OPTIONS = {
     "--out-path": ("PATH", str, "what the run gets as --out, as gs://BUCKET/FOLDER"),
     "--image": ("IMAGE", str, "container image with gapjax in it (gke, xpk)"),
-    "--package": ("SPEC", str, "what pip installs (skypilot; default gapjax[tpu])"),
+    "--package": ("SPEC", str, "what pip installs (skypilot; default gapjax[tpu,gcs])"),
     "--accelerator": ("TYPE", str, "TPU slice (gke, xpk, skypilot; default v5litepod-16)"),
     "--cluster": ("NAME", str, "the cluster (xpk)"),
     "--project": ("ID", str, "Google Cloud project (xpk)"),

@@ -73,11 +73,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 def _convert(arguments: argparse.Namespace) -> None:
     destination: Path = arguments.destination
     for read in filter(None, (Path(arguments.source), arguments.adapter)):
-        if (
-            not is_remote(destination)
-            and read.exists()
-            and read.resolve().is_relative_to(destination.resolve())
-        ):
+        if is_remote(destination) or not read.exists():
+            continue
+        if read.resolve().is_relative_to(destination.resolve()):
             raise UserError("would replace what is read", where=destination)
     refuse_existing(destination, overwrite=arguments.overwrite)
 

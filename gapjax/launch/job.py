@@ -32,7 +32,7 @@ class Job:
     name: str
     out_path: str  # as `gapjax train --out` takes it
     image: str = ""  # a container image with gapjax in it
-    package: str = "gapjax[tpu]"  # what pip installs where there is no image
+    package: str = "gapjax[tpu,gcs]"  # what pip installs where there is no image
     slice: Slice = SLICES["v5litepod-16"]
     spot: bool = False  # machines that are cheaper and may be taken away
     nodes: int = 1

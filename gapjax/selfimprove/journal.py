@@ -13,13 +13,14 @@ from gapjax.paths import Path, is_remote, write_text
 class Journal:
     """Appends lines to a file.
 
-    In a bucket, where nothing can be appended, lines wait for the next one that is `settled`. Those
-    that a killed process had not written are of steps after its last checkpoint, which are
-    made again.
+    In a bucket, where nothing can be appended, lines wait for the next one that is `settled`, or for
+    `flush`. Those that a killed process had not written are of steps after its last checkpoint,
+    which are made again.
     """
 
     def __init__(self, path: Path) -> None:
         self._path, self._remote = path, is_remote(path)
+        self._waiting = False
         self._lines: list[str] | None = None  # of a bucket's file, once they are known
 
     def append(self, row: Mapping[str, Any], *, settled: bool = True) -> None:
@@ -32,8 +33,15 @@ class Journal:
         if self._lines is None:
             self._lines = [json.dumps(old) + "\n" for old in self.rows()]
         self._lines.append(line)
+        self._waiting = True
         if settled:
-            write_text(self._path, "".join(self._lines))
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        if self._waiting:
+            write_text(self._path, "".join(self._lines or ()))
+            self._waiting = False
 
     def rows(self) -> list[dict[str, Any]]:
         """The lines, but for one that was being written."""

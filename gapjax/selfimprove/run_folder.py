@@ -250,6 +250,7 @@ class RunFolder:
         """Record one event."""
         match event:
             case Snapshot():
+                self._journal.flush()  # a checkpoint without the lines of its steps is of no use
                 self._checkpoints.save(Saved(event.state, event.round, event.steps))
             case Finished():
                 self.wait()

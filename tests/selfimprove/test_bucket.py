@@ -9,7 +9,7 @@ import pytest
 from gapjax.cli.main import main
 from gapjax.paths import Path, copy_tree, is_remote
 from gapjax.report.run_files import read_run
-from gapjax.selfimprove import Selected, Snapshot, Trained, self_improve
+from gapjax.selfimprove import Sampled, Selected, Snapshot, Trained, self_improve
 from gapjax.selfimprove.run_folder import RunFolder
 from tests.selfimprove.test_resume import RECIPE, Killed, no_warning, results, run
 
@@ -21,7 +21,7 @@ def local(adder, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", [Trained, Snapshot, Selected])
+@pytest.mark.parametrize("kind", [Trained, Snapshot, Sampled, Selected])
 def test_killed_and_resumed_in_a_bucket_it_ends_as_on_a_disk(
     adder, bucket, local, tmp_path, kind
 ) -> None:
