@@ -13,9 +13,9 @@ from gapjax.paths import Path, is_remote, write_text
 class Journal:
     """Appends lines to a file.
 
-    In a bucket, where nothing can be appended, lines wait for the next one that is `settled`, or for
-    `flush`. Those that a killed process had not written are of steps after its last checkpoint,
-    which are made again.
+    In a bucket, where nothing can be appended, lines wait for the next one that is `settled`, or
+    for `flush`. Those that a killed process had not written are of steps after its last
+    checkpoint, which are made again.
     """
 
     def __init__(self, path: Path) -> None:

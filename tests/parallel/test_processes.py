@@ -11,7 +11,12 @@ import pytest
 from gapjax.cli.main import main
 from tests.parallel.runs import RECIPE, assert_same, random_model, start
 
-MESHES = {"fsdp": "{fsdp: 4}", "data": "{data: 4}", "both": "{fsdp: 2, tensor: 2}"}
+MESHES = {
+    "fsdp": "{fsdp: 4}",
+    "data": "{data: 4}",
+    "both": "{fsdp: 2, tensor: 2}",
+    "tensor": "{data: 2, tensor: 2}",
+}
 LARGE = {i: {"sharded": True} for i in range(2)}  # sampled from where the weights lie
 
 
