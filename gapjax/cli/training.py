@@ -181,7 +181,7 @@ def _run(
     from gapjax.cli.tensorboard import TensorBoard
     from gapjax.parallel import from_first, is_first, make_mesh
     from gapjax.selfimprove import Selected, Start, Trained, self_improve
-    from gapjax.selfimprove.problems import check, make_source
+    from gapjax.selfimprove.problems import make_source
     from gapjax.selfimprove.run_folder import RunFolder
     from gapjax.selfimprove.speed import Speed
 
@@ -220,7 +220,6 @@ def _run(
         step = 0
         loaded = models.load(recipe.model, dtype=recipe.dtype, mesh=mesh)
         # Whatever is wrong with the recipe shows here, before an old run is replaced.
-        check(recipe, loaded)
         events = self_improve(loaded, recipe, **how)
         first = next(events)
         folder = RunFolder.create(out, recipe, name=name)

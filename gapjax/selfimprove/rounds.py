@@ -51,6 +51,7 @@ from gapjax.selfimprove.learning import (
 )
 from gapjax.selfimprove.measure import summarise
 from gapjax.selfimprove.problems import (
+    check,
     make_external,
     make_source,
     make_splits,
@@ -140,6 +141,7 @@ class _Run:
         source: Source | None,
         preempted: Callable[[], bool] | None,
     ) -> None:
+        check(recipe, loaded)
         self.loaded, self.recipe, self.config = loaded, recipe, recipe.train
         self.kept, self.preempted = kept, preempted
         source = source or make_source(recipe)
