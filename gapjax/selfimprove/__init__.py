@@ -13,7 +13,8 @@ from gapjax.selfimprove.events import (
     Verified,
 )
 from gapjax.selfimprove.recipe import Recipe, parse_recipe, read_recipe
-from gapjax.selfimprove.rounds import Kept, Preempted, Start, self_improve
+from gapjax.selfimprove.rounds import Preempted, self_improve
+from gapjax.selfimprove.start import Kept, Start
 
 __all__ = [
     "Event",

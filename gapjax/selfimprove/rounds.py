@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -57,8 +56,10 @@ from gapjax.selfimprove.problems import (
     make_splits,
     make_verifier,
 )
-from gapjax.selfimprove.recipe import Recipe, TrainConfig
-from gapjax.selfimprove.sft import Batch, Dataset, Trainer, TrainState
+from gapjax.selfimprove.recipe import Recipe
+from gapjax.selfimprove.schedule import batches, measure_steps
+from gapjax.selfimprove.sft import Trainer, TrainState
+from gapjax.selfimprove.start import Kept, Start
 from gapjax.selfimprove.stopping import cautions, look_ahead, make_policy
 from gapjax.tasks import Problem
 from gapjax.verifiers import AnswerFile, AskedByOne, Source
@@ -67,32 +68,10 @@ from gapjax.verifiers import AnswerFile, AskedByOne, Source
 _SMALL = 2 * 2**30
 
 
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """The phases that are done already; by default none."""
-
-    round: int = 0
-    steps: int = 0  # optimizer steps of this round
-    state: TrainState | None = None  # None: the initial one
-    measured: bool = False  # whether the model of `state` has been measured
-    selected: bool = False  # whether it is settled what this round learns
-    history: tuple[tuple[float, dict[str, float]], ...] = ()  # epoch, metrics of measurements
-
-
-class Kept(Protocol):
-    """What a run has yielded before and is not to be kept in memory."""
-
-    def samples(self, what: str, step: int, first: int) -> Samples | None:
-        """Those of the `Sampled` of this phase, step and part, if its phase was cut short."""
-
-    def rows(self, number: int) -> Iterable[Record]:
-        """All `records` of round `number`."""
-
-
 def self_improve(
     loaded: LoadedModel,
     recipe: Recipe,
-    start: Start | Callable[[TrainState], Start] = Start(),
+    start: Start | Callable[[TrainState], Start] | None = None,
     *,
     kept: Callable[[], Kept | None] = lambda: None,
     source: Source | None = None,
@@ -123,7 +102,7 @@ def self_improve(
     `Preempted` when it is.
     """
     run = _Run(loaded, recipe, kept, source, preempted)
-    return run.events(start(run.state) if callable(start) else start)
+    return run.events(start(run.state) if callable(start) else start or Start())
 
 
 class Preempted(Exception):
@@ -187,7 +166,7 @@ class _Run:
             per_epoch = lessons.dataset().steps_per_epoch(config.batch_size)
             now += start.steps / per_epoch
             # Preempted at a step after which nothing is measured.
-            between = start.steps not in {0, *_measure_steps(per_epoch, config)}
+            between = start.steps not in {0, *measure_steps(per_epoch, config)}
         stop = None
         if not (start.measured or between):
             ends = now > 0 and now == (start.round + 1) * config.epochs_per_round
@@ -323,9 +302,9 @@ class _Run:
         config, learns = self.config, lessons.dataset()
         per_epoch = learns.steps_per_epoch(config.batch_size)
         total = per_epoch * config.epochs_per_round
-        measure_at = _measure_steps(per_epoch, config)
-        batches = _batches(learns, config, jax.random.fold_in(self.order_key, number))
-        for done, batch in enumerate(batches, start=1):
+        measure_at = measure_steps(per_epoch, config)
+        epochs = batches(learns, config, jax.random.fold_in(self.order_key, number))
+        for done, batch in enumerate(epochs, start=1):
             if done <= skip:
                 continue
             began = time.perf_counter()
@@ -375,22 +354,3 @@ def _to_sample(loaded: LoadedModel, model: Transformer) -> LoadedModel:
         if size <= _SMALL:
             model = spread(model, dataclasses.replace(layout, replicated=True))
     return dataclasses.replace(loaded, model=model)
-
-
-def _batches(learns: Dataset, config: TrainConfig, key: Key[Array, ""]) -> Iterator[Batch]:
-    """The batches of a round, epoch after epoch."""
-    for epoch in range(config.epochs_per_round):
-        yield from learns.batches(config.batch_size, jax.random.fold_in(key, epoch))
-
-
-def _measure_steps(steps_per_epoch: int, config: TrainConfig) -> set[int]:
-    """Steps of a round after which to measure, its last one among them.
-
-    Those asked for, or the nearest to each multiple of `measure_every`.
-    """
-    total = steps_per_epoch * config.epochs_per_round
-    if config.measure_every_steps is not None:
-        return {*range(config.measure_every_steps, total, config.measure_every_steps), total}
-    count = int(config.epochs_per_round / config.measure_every + 1e-9)
-    marks = np.arange(1, count + 1) * config.measure_every * steps_per_epoch
-    return {int(step) for step in np.rint(marks) if step >= 1} | {total}

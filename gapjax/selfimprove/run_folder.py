@@ -25,7 +25,7 @@ import pathlib
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -63,16 +63,12 @@ from gapjax.selfimprove.events import (
 )
 from gapjax.selfimprove.journal import Journal, finite
 from gapjax.selfimprove.learning import Record
-from gapjax.selfimprove.problems import make_splits
 from gapjax.selfimprove.provenance import digests, git_state, versions
-from gapjax.selfimprove.recipe import Recipe, read_recipe, recipe_differences, recipe_to_yaml
-from gapjax.selfimprove.rounds import Start
+from gapjax.selfimprove.recipe import Recipe, recipe_to_yaml
+from gapjax.selfimprove.resume import check_unchanged, measured, progress
 from gapjax.selfimprove.sft import TrainState
 from gapjax.selfimprove.speed import Speed
-from gapjax.tasks import Problem
-
-# Fields of a row of `metrics.jsonl` that are not metrics of a measurement.
-_ABOUT = ("event", "epoch", "seconds", "tokens", "speed")
+from gapjax.selfimprove.start import Start
 
 
 class RunFolder:
@@ -138,7 +134,9 @@ class RunFolder:
         **Raises:** `UserError` if it is none, another process is at it, or the recipe, its
         files or its problems have changed.
         """
-        run = cls(folder, recipe, name=from_first(lambda: cls._check(Path(folder), recipe, warn)))
+        run = cls(
+            folder, recipe, name=from_first(lambda: check_unchanged(Path(folder), recipe, warn))
+        )
         from_first(run._lock)
         return run
 
@@ -153,35 +151,6 @@ class RunFolder:
             raise UserError("another process is writing this run", where=self._folder) from error
         except OSError:
             pass  # some file systems have no locks
-
-    @staticmethod
-    def _check(folder: Path, recipe: Recipe, warn: Callable[[str], None]) -> str:
-        """The name of the run."""
-        if not (folder / "recipe.yaml").is_file():
-            raise UserError("holds no run to resume", where=folder)
-        if changes := recipe_differences(read_recipe(folder / "recipe.yaml"), recipe):
-            raise UserError(
-                f"the recipe has changed since the run began: {', '.join(changes)}",
-                where=folder,
-                hint="use the old recipe, or --overwrite to begin anew",
-            )
-        then = json.loads((folder / "versions.json").read_text(encoding="utf-8"))
-        for package, version in versions().items():
-            if then.get(package) != version:
-                warn(f"{package} was {then.get(package)} and is {version}: results may differ")
-        for path, digest in digests(recipe).items():
-            if then.get("files", {}).get(path, digest) != digest:
-                raise UserError("has changed since the run began", where=path)
-        splits = make_splits(recipe)
-        for what, name, problems in (
-            ("probe", "probe-000", splits.probe),
-            ("training", "round-000", splits.train),
-        ):
-            if not _are_of(problems, folder / "samples" / f"{name}.jsonl"):
-                raise UserError(
-                    f"the {what} problems have changed since the run began", where=folder
-                )
-        return then["name"]
 
     @property
     def trajectory(self) -> pd.DataFrame:
@@ -205,46 +174,16 @@ class RunFolder:
         return dataclasses.replace(start, state=saved.state)
 
     def _start(self, saved: Start | None, step: int) -> Start:
-        """`start` without the state, by the first process.
-
-        **Arguments:**
-
-        - `saved`: the round and its steps of the newest checkpoint; `step`: of the whole run.
-        """
+        """`start` without the state, by the first process."""
         rows = self._journal.rows()
-        kept = 0
-        for i, row in enumerate(rows):
-            if row["event"] == "train" and row["step"] <= step:
-                kept = i + 1
-        if saved is not None and (kept == 0 or rows[kept - 1]["step"] != step):
-            raise UserError("metrics.jsonl lacks steps that were made", where=self._folder)
-        start = Start() if saved is None else saved
-        if saved is not None:
-            if not self._samples(f"round-{saved.round:03d}").exists():
-                raise UserError(f"the samples of round {saved.round} are gone", where=self._folder)
-            start = dataclasses.replace(start, selected=True)
-        # What follows the last training, in this order: a measurement, a selection.
-        n_measured = sum(row["event"] == "measure" for row in rows[:kept])
-        for i in range(kept, len(rows)):
-            row = rows[i]
-            if row["event"] == "measure" and not start.measured:
-                if not self._samples(f"probe-{n_measured:03d}").exists():
-                    break
-                start, kept = dataclasses.replace(start, measured=True), i + 1
-            elif row["event"] == "select" and start.measured:
-                if self._samples(f"round-{row['round']:03d}").exists():
-                    start = Start(row["round"], measured=True, selected=True)
-                    kept = i + 1
-                break
-            elif row["event"] == "train":
-                break
+        found = progress(rows, saved, step, lambda name: self._samples(name).exists())
+        if found is None:
+            raise UserError(
+                "metrics.jsonl or the samples lack steps that were made", where=self._folder
+            )
+        start, kept = found
         self._take_back(rows[:kept])
-        history = tuple(
-            (row["epoch"], {k: v for k, v in row.items() if k not in _ABOUT and v is not None})
-            for row in rows[:kept]
-            if row["event"] == "measure"
-        )
-        return dataclasses.replace(start, history=history)
+        return start
 
     def write(self, event: Event) -> None:
         """Record one event."""
@@ -403,19 +342,7 @@ class RunFolder:
         """Make `metrics.jsonl` and the trajectory what they were after these rows."""
         self._journal.rewrite(rows)
         self._measured = [
-            self._labels
-            | {"epoch": row["epoch"]}
-            | {k: v for k, v in row.items() if k not in _ABOUT and v is not None}
-            for row in rows
-            if row["event"] == "measure"
+            {**self._labels, "epoch": epoch, **metrics} for epoch, metrics in measured(rows)
         ]
         if self._measured:
             trajectories.write(self.trajectory, self._folder / "trajectory.csv")
-
-
-def _are_of(problems: Sequence[Problem], path: Path) -> bool:
-    """Whether the rows of a file, if it is there, are of these problems."""
-    if not path.exists():
-        return True
-    before = [(row["prompt"], row["answer"]) for row in read_jsonl(path)]
-    return before == [(problem.prompt, problem.answer) for problem in problems]

@@ -29,7 +29,7 @@ from gapjax.selfimprove import (
 )
 from gapjax.selfimprove.problems import make_splits
 from gapjax.selfimprove.recipe import TrainConfig
-from gapjax.selfimprove.rounds import _measure_steps
+from gapjax.selfimprove.schedule import measure_steps
 
 RECIPE = parse_recipe(
     {
@@ -160,7 +160,7 @@ def test_measure_steps() -> None:
         config = TrainConfig(
             epochs_per_round=epochs, measure_every=every, measure_every_steps=by_step
         )
-        return _measure_steps(per_epoch, config)
+        return measure_steps(per_epoch, config)
 
     assert steps(8, 2, 0.5) == {4, 8, 12, 16}
     assert steps(3, 1, 0.5) == {2, 3}
