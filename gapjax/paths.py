@@ -7,6 +7,7 @@ locks and no appending: what needs them is written here and copied.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -146,6 +147,8 @@ def refuse_unreachable(folder: Path) -> None:
 
     **Raises:** `UserError` that says in one line why that cannot be done.
     """
+    # It reports each attempt, with a traceback.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     probe = folder / ".writable"
     try:
         probe.write_text("")
@@ -153,6 +156,8 @@ def refuse_unreachable(folder: Path) -> None:
     except ImportError as error:
         hint = "pip install 'gapjax[gcs]'" if os.fspath(folder).startswith("gs:") else None
         raise UserError(f"cannot be reached ({error})", where=folder, hint=hint) from error
+    except FileNotFoundError as error:
+        raise UserError("there is no such bucket", where=folder) from error
     except Exception as error:  # each kind of storage has its own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"cannot be written ({reason[:200]})", where=folder) from error

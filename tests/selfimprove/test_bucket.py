@@ -83,7 +83,10 @@ def test_the_commands_take_addresses(bucket, tmp_path, capsys) -> None:
     assert any(Path(forecast).iterdir())
 
 
-def test_other_addresses_are_refused_in_one_line(tmp_path, capsys) -> None:
+def test_other_addresses_are_refused_in_one_line(bucket, capsys) -> None:
+    assert main(["train", "adder", "--out", "gs://no-such-bucket/run", "--quiet"]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint == "gapjax: gs://no-such-bucket/run: there is no such bucket\n"
     assert main(["train", "adder", "--out", "s3://nowhere/run", "--quiet"]) == 2
     complaint = capsys.readouterr().err
     assert "s3://nowhere/run" in complaint
