@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import re
-import resource
 
 import pytest
 
 from gapjax.cli.main import main
+from tests.faults import files_of_at_most
 
 OPTIONS = {
     "task.train": 32,
@@ -25,17 +24,6 @@ OPTIONS = {
 def train(out, *more: str) -> int:
     options = [f"--{name}={value}" for name, value in OPTIONS.items()]
     return main(["train", "adder", "--out", str(out), "--quiet", *options, *more])
-
-
-@contextlib.contextmanager
-def files_of_at_most(size: int):
-    """Writing beyond `size` bytes of a file fails, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +15,7 @@ import pytest
 from etils import epath
 
 from gapjax.selfimprove.checkpoint import Checkpoints, Saved
+from tests.faults import files_of_at_most
 
 pytestmark = pytest.mark.fast
 
@@ -59,16 +58,6 @@ def test_the_state_may_be_donated_while_it_is_being_written(tmp_path) -> None:
         after.append(overwrite(after[-1]))
     assert all(x.is_deleted() for x in after[:-1])  # donation is at work here
     assert newest(checkpoints, size=size) == 1
-
-
-@contextmanager
-def files_of_at_most(size: int):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(
