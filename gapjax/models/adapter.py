@@ -18,8 +18,9 @@ from flax import nnx
 
 from gapjax.errors import UserError
 from gapjax.models.assemble import complaints
+from gapjax.models.export import write_json, write_safetensors
 from gapjax.models.families import TensorSpec, tensor_table
-from gapjax.models.hf import SafetensorsFiles, read_json_object, write_json, write_safetensors
+from gapjax.models.hf import SafetensorsFiles, read_json_object
 from gapjax.models.load import save
 from gapjax.models.lora import LoRALinear, adapters, merge, replace
 from gapjax.models.transformer import Transformer

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from gapjax.errors import UserError
 from gapjax.models.config import DecoderConfig
+from gapjax.models.export import save_folder
 from gapjax.models.gguf import load_gguf
-from gapjax.models.hf import load_folder, load_generation_config, load_tokenizer, save_folder
+from gapjax.models.hf import load_folder, load_generation_config, load_tokenizer
 from gapjax.models.hub import download, is_hub_id
 from gapjax.models.transformer import Transformer
 
