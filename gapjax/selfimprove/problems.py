@@ -117,6 +117,7 @@ def make_source(recipe: Recipe, record: Path | None = None) -> Source | None:
         key_variable=config.key_variable,
         concurrency=config.concurrency,
         timeout=config.timeout,
+        options=config.options,
         record=record,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from gapjax.errors import UserError
@@ -75,6 +75,8 @@ class ExternalConfig:
     key_variable: str = "OPENAI_API_KEY"  # the environment variable with the key, if one is needed
     concurrency: int = Field(default=8, ge=1)  # requests at a time
     timeout: float = Field(default=60.0, gt=0)  # seconds, of a request
+    # Fields of a request, as `max_completion_tokens`; null leaves one out (`temperature: null`).
+    options: dict[str, JsonValue] = Field(default_factory=dict)
     judge: Literal["answer", "score"] = "answer"  # candidates: by its own answer, or its grade
     # Cross-improvement: about so many training problems it says what is learnt …
     examples: int = Field(default=0, ge=0)
@@ -209,8 +211,7 @@ def recipe_differences(old: Recipe, new: Recipe) -> list[str]:
     But for `parallel`: a run may go on with other devices.
     """
     before, after = (
-        _flat(dataclasses.asdict(dataclasses.replace(recipe, parallel=ParallelConfig())))
-        for recipe in (old, new)
+        _flat(dataclasses.replace(recipe, parallel=ParallelConfig())) for recipe in (old, new)
     )
     return [
         f"{name}: {before[name]!r} -> {after[name]!r}"
@@ -219,11 +220,13 @@ def recipe_differences(old: Recipe, new: Recipe) -> list[str]:
     ]
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(table: Any, prefix: str = "") -> dict[str, Any]:
+    """The fields by their dotted names; a field's own table, as of options, is one value."""
     flat: dict[str, Any] = {}
-    for name, value in table.items():
-        deeper = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{name}.") if deeper else {prefix + name: value}
+    for field in dataclasses.fields(table):
+        value = getattr(table, field.name)
+        deeper = dataclasses.is_dataclass(value)
+        flat |= _flat(value, f"{prefix}{field.name}.") if deeper else {prefix + field.name: value}
     return flat
 
 

@@ -52,7 +52,8 @@ class Chat:
     - `retries`: further attempts after what may pass: no connection, no reply in time,
         408, 425, 429, 5xx, or a body that is no chat completion. The pause before them doubles from
         half a second on, up to half of it left to chance; `Retry-After` is honoured.
-    - `options`: further fields of the request.
+    - `options`: further fields of the request; one that is None is left out, also
+        `temperature`, which is 0 otherwise.
     - `sleep`: pauses for so many seconds.
     """
 
@@ -117,6 +118,7 @@ class Chat:
             "temperature": 0,
             **self.options,
         }
+        body = {name: value for name, value in body.items() if value is not None}
         # Not `json=`: its UTF-8 has no way to express a lone surrogate.
         content = json.dumps(body).encode()
         last, wait = "", 0.0
@@ -177,9 +179,13 @@ class Chat:
                 what, hint = f"refuses the key in {self.key_variable}", "is it the right one?"
             return UserError(f"{what} (HTTP {status})", where=where, hint=hint)
         said = self._clean(_complaint(response))
+        wrong = (
+            f"is {self.model!r} the name of a model there? The options set what a request holds, "
+            "or leave it out, as in external.options: {temperature: null}"
+        )
         hints = {
             404: f"is the address right, and is {self.model!r} the name of a model there?",
-            400: f"is {self.model!r} the name of a model there, and does it know the options?",
+            **dict.fromkeys((400, 422), wrong),
         }
         return UserError(
             f"refuses the request (HTTP {status}{': ' if said else ''}{said})",
@@ -221,11 +227,22 @@ def _message(body: bytes) -> Message:
         text = choice["message"]["content"]
     except (KeyError, IndexError, TypeError) as error:
         raise _Fault("is not a chat completion") from error
+    if isinstance(text, list):  # of parts, among which may be thoughts
+        text = _joined(text)
     if not isinstance(text, str | None):  # null: a refusal
         raise _Fault("has no text")
     # A lone surrogate is no text to train on, nor to write.
     text = (text or "").encode("utf-8", "replace").decode()
     return Message(text, cut_off=choice.get("finish_reason") == "length")
+
+
+def _joined(parts: list[Any]) -> str:
+    """The texts among the parts of a message."""
+    written = [part for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    texts = [part["text"] for part in written if isinstance(part.get("text"), str)]
+    if len(texts) < len(written):
+        raise _Fault("has no text")
+    return "".join(texts)
 
 
 def _complaint(response: httpx2.Response) -> str:

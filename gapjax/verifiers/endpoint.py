@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,12 @@ import httpx2
 from gapjax.errors import UserError
 from gapjax.verifiers.chat import Chat, Message
 from gapjax.verifiers.record import Record
+from gapjax.verifiers.thoughts import without_thoughts
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
+
+_OURS = ("model", "messages", "stream", "n")  # fields of a request that are not optional
 
 _GRADE = re.compile(r"\s*(\*\*)?([0-9])\.?(?(1)\*\*)\s*")  # many models set their verdict in bold
 
@@ -34,13 +38,15 @@ class Endpoint:
         not asked again, which makes a resumed run cheap, and the same; `AnswerFile` reads it.
     - `answer_question`: with `{prompt}`; `score_question`: with `{prompt}` and `{answer}`, asks
         for a grade from 0 to 9, one ninth of which is the score.
-    - `options`: further fields of the request, as `{"max_completion_tokens": 1000}`.
+    - `options`: further fields of the request, as `{"max_completion_tokens": 1000}`; one that is
+        None is left out, so `{"temperature": None}` is for models that take none.
     - `progress`: called with the number of replies known and wanted in this call, from
         another thread.
     - `sleep`: pauses between attempts; for tests.
 
-    None, no usable reply, is what has no text, an answer that was cut off, and anything but
-    one digit when asked for a grade.
+    What the model thought before its answer is left out (`without_thoughts`). None, no usable
+    reply, is what has no text, an answer that was cut off, and anything but one digit when asked
+    for a grade.
 
     `answers` and `scores` raise `UserError` if the server refuses a request or a request has used
     up its attempts, and if the record cannot be read or written. The replies until then are kept.
@@ -76,6 +82,7 @@ class Endpoint:
         ):
             if missing := [hole for hole in holes if hole not in getattr(self, name)]:
                 raise UserError(f"lacks {' and '.join(missing)}", where=name)
+        _check_options(self.options)
 
     def answers(self, prompts: Sequence[str]) -> list[str | None]:
         known = self._record.replies.answers
@@ -108,6 +115,7 @@ class Endpoint:
             model=self.model,
             answer_question=self.answer_question,
             score_question=self.score_question,
+            options=self.options,
         )
 
     def _ask(
@@ -138,6 +146,15 @@ class Endpoint:
             options=self.options,
             sleep=self.sleep,
         ).ask(questions, hear)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    if taken := [name for name in _OURS if name in options]:
+        raise UserError(f"{taken[0]} is not for the options to set", where="options")
+    try:
+        json.dumps(dict(options), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot be written as JSON ({error})", where="options") from error
 
 
 def _base(url: str) -> str:
@@ -176,9 +193,10 @@ def _fill(template: str, **texts: str) -> str:
 
 
 def _answer(reply: Message) -> str | None:
-    return reply.text if reply.text.strip() and not reply.cut_off else None
+    text = without_thoughts(reply.text)
+    return text if text and text.strip() and not reply.cut_off else None
 
 
 def _score(reply: Message) -> float | None:
-    grade = _GRADE.fullmatch(reply.text)
+    grade = _GRADE.fullmatch(without_thoughts(reply.text) or "")
     return None if grade is None else int(grade[2]) / 9

@@ -20,23 +20,31 @@ class Record:
     """Replies of one model to one wording of each question, in memory and in a file.
 
     The file is a JSONL file that `AnswerFile` reads. Each line says besides which `model` replied
-    to which `question` (the template), so that a record is not taken for another's.
+    to which `question` (the template) and with which `options`, if with any, so that a record is
+    not taken for another's.
 
     **Arguments:**
 
     - `path`: the file, which need not exist; None: in memory only. The unfinished last line that
         a killed process left is cut off.
-    - `model`, `answer_question`, `score_question`: whom and what is asked.
+    - `model`, `answer_question`, `score_question`, `options`: whom and what is asked, and how.
 
     **Raises:** `UserError` that names the line, if a line cannot be read or is a reply of another
     model or to another question.
     """
 
     def __init__(
-        self, path: Path | None, *, model: str, answer_question: str, score_question: str
+        self,
+        path: Path | None,
+        *,
+        model: str,
+        answer_question: str,
+        score_question: str,
+        options: Mapping[str, Any],
     ) -> None:
         self.replies = Replies()
         self._path, self._model = path, model
+        self._options = {"options": dict(options)} if options else {}
         self._questions = {"answer": answer_question, "score": score_question}
         self._lock = threading.Lock()
         if path is None or not _mend(path):
@@ -45,9 +53,12 @@ class Record:
             where = f"{path}, line {number}"
             self.replies.add(row, where=where)
             about = self._about(row)
-            if any(row.get(name, value) != value for name, value in about.items()):
+            same = all(row.get(name, value) == value for name, value in about.items())
+            # A line without a model is of somebody's own making, and may lack all of this.
+            if not same or ("model" in row and row.get("options", {}) != dict(options)):
+                how = f" with the options {json.dumps(dict(options))}" if options else ""
                 raise UserError(
-                    f"is not a reply of {model} to {about['question']!r}",
+                    f"is not a reply of {model} to {about['question']!r}{how}",
                     where=where,
                     hint="keep the replies to each question in a file of their own",
                 )
@@ -67,9 +78,9 @@ class Record:
                     raise _unwritable(self._path, error) from error
             self.replies.add(row)
 
-    def _about(self, row: Mapping[str, Any]) -> dict[str, str]:
+    def _about(self, row: Mapping[str, Any]) -> dict[str, Any]:
         kind = "answer" if row.get("response") is None else "score"
-        return {"model": self._model, "question": self._questions[kind]}
+        return {"model": self._model, "question": self._questions[kind], **self._options}
 
 
 def _append(path: Path, line: bytes) -> None:

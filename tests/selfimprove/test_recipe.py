@@ -5,7 +5,13 @@ import dataclasses
 import pytest
 
 from gapjax.errors import UserError
-from gapjax.selfimprove.recipe import Recipe, parse_recipe, read_recipe, recipe_to_yaml
+from gapjax.selfimprove.recipe import (
+    Recipe,
+    parse_recipe,
+    read_recipe,
+    recipe_differences,
+    recipe_to_yaml,
+)
 
 
 def count_fields(table) -> int:
@@ -24,7 +30,7 @@ def test_yaml_round_trip_and_overrides(tmp_path) -> None:
     again = tmp_path / "again.yaml"
     again.write_text(recipe_to_yaml(recipe))
     assert read_recipe(again) == recipe
-    assert count_fields(Recipe()) < 60
+    assert count_fields(Recipe()) < 70
 
 
 @pytest.mark.parametrize(
@@ -45,6 +51,27 @@ def test_mistakes_name_the_field_and_what_is_allowed(raw, parts) -> None:
     assert "\n" not in message
     for part in ("recipe.yaml", *parts):
         assert part in message
+
+
+@pytest.mark.fast
+def test_fields_of_a_request_are_the_servers_own(tmp_path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("external: {options: {temperature: null, reasoning: {effort: low}}}\n")
+    recipe = read_recipe(path, {"external.options.seed": "3"})
+    assert recipe.external.options == {
+        "temperature": None,
+        "reasoning": {"effort": "low"},
+        "seed": 3,
+    }
+    path.write_text(recipe_to_yaml(recipe))
+    assert read_recipe(path) == recipe
+    (difference,) = recipe_differences(Recipe(), recipe)
+    assert difference.startswith("external.options: {} -> {'temperature': None, ")
+    assert recipe_differences(recipe, recipe) == []
+    for bad in ("{a: 2024-05-01}", "&a {b: *a}", "[1]"):
+        path.write_text(f"external: {{options: {bad}}}\n")
+        with pytest.raises(UserError, match=r"external\.options"):
+            read_recipe(path)
 
 
 @pytest.mark.parametrize("text", ["", "3", "a: [", "- model", "\x00"])

@@ -81,6 +81,31 @@ def test_answers(server, ask) -> None:
     assert all("Authorization" not in headers for headers in server.headers)
 
 
+def test_a_judge_that_takes_one_temperature_only(server, ask) -> None:
+    complaint = {"error": {"message": "'temperature' does not support 0 with this model"}}
+
+    def respond(*_: object) -> Reply:
+        if server.requests[-1].get("temperature", 1) == 1:
+            return Reply()
+        return Reply(status=400, body=json.dumps(complaint).encode())
+
+    server.respond = respond
+    with pytest.raises(
+        UserError, match=r"does not support 0 .*external\.options: \{temperature: nu"
+    ):
+        ask().answers(["?"])
+    assert ask(options={"temperature": 1}).answers(["?"]) == ["7"]
+    endpoint = ask(options={"temperature": None, "max_completion_tokens": 50, "seed": None})
+    assert endpoint.answers(["?"]) == ["7"]
+    assert set(server.requests[-1]) == {"path", "model", "messages", "max_completion_tokens"}
+
+
+@pytest.mark.parametrize("bad", [{"messages": []}, {"stream": True}, {"n": 2}, {"t": float("nan")}])
+def test_options_that_cannot_be(server, ask, bad) -> None:
+    with pytest.raises(UserError, match=r"^options: "):
+        ask(options=bad)
+
+
 @pytest.mark.fast
 def test_in_a_notebook(ask) -> None:
     async def cell() -> list[str | None]:
@@ -132,6 +157,30 @@ def test_a_lie_is_no_grade(server, ask) -> None:
     assert len(server.requests) == len(LIES)  # well-formed: not asked again
     with pytest.raises(UserError, match="no usable score for 2 of 2 candidates"):
         External(endpoint, judge="score").judge(["0", "1"], [["3"], ["3"]])
+
+
+def test_a_thought_is_no_answer(server, ask) -> None:
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "8?"}]},
+        {"type": "text", "text": "7"},
+    ]
+    message = {"role": "assistant", "content": "", "reasoning_content": "7"}
+    bodies = {
+        "parts": [{"message": {"content": parts}}],
+        "unsaid": [{"message": message, "finish_reason": "stop"}],
+    }
+    texts = {"local": "<think>\n4 or 5?\n</think>\n\n7", "endless": "<think>7"}
+
+    def respond(question: str, _: int) -> Reply:
+        for name, choices in bodies.items():
+            if name in question:
+                return Reply(body=json.dumps({"choices": choices}).encode())
+        return Reply(next(text for name, text in texts.items() if name in question))
+
+    server.respond = respond
+    prompts = ["local", "parts", "unsaid", "endless"]
+    assert ask().answers(prompts) == ["7", "7", None, None]
+    assert ask().scores([(p, "3") for p in prompts]) == [7 / 9, 7 / 9, None, None]
 
 
 def test_no_answer(server, ask) -> None:
@@ -331,12 +380,25 @@ def test_a_record_resumes(server, ask, tmp_path) -> None:
         assert sorted(record.read_bytes().splitlines()) == sorted(whole.splitlines())
 
 
-@pytest.mark.parametrize("other", [{"model": "wiser"}, {"answer_question": "{prompt} Be brief."}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "wiser"},
+        {"answer_question": "{prompt} Be brief."},
+        {"options": {"reasoning_effort": "high"}},
+    ],
+)
 def test_a_record_of_something_else(server, tmp_path, other) -> None:
     settings = {"model": "wise", "record": tmp_path / "replies.jsonl"}
     Endpoint(server.url, **settings).answers(["?"])
     with pytest.raises(UserError, match=r"replies\.jsonl, line 1: is not a reply of"):
         Endpoint(server.url, **{**settings, **other}).answers(["?"])
+    if "options" in other:  # and the other way round
+        apart = {**settings, **other, "record": tmp_path / "others.jsonl"}
+        Endpoint(server.url, **apart).answers(["?"])
+        Endpoint(server.url, **apart).answers(["?"])
+        with pytest.raises(UserError, match=r"others\.jsonl, line 1: is not a reply of"):
+            Endpoint(server.url, **{**apart, "options": {}}).answers(["?"])
 
 
 def test_a_record_that_cannot_be_written(server, ask, tmp_path) -> None:
