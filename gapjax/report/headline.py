@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gapjax.foreign import shown
 from gapjax.report.gain import SURE, gain_of, judge_gain
 from gapjax.report.outcome import Outcome
-from gapjax.report.page import Section, Table, Tone, Verdict, printable
+from gapjax.report.page import Section, Table, Tone, Verdict
 from gapjax.report.run_files import RunFiles
 from gapjax.trajectories import EPOCH, SOLVER, VERIFIER
 
@@ -51,7 +52,7 @@ def subtitle(run: RunFiles) -> str:
         parts.append(f"seed {recipe['seed']}")
     if "gapjax" in run.versions:
         parts.append(f"gapjax {run.versions['gapjax']}")
-    return printable(" · ".join(parts))
+    return shown(" · ".join(parts))
 
 
 def cards(run: RunFiles, outcome: Outcome | None) -> list[Card]:
@@ -90,7 +91,7 @@ def _ending(run: RunFiles) -> Verdict:
             "--resume goes on with it.",
             "unsure",
         )
-    reason = printable(finished[-1].get("reason", "no reason was recorded"))
+    reason = shown(finished[-1].get("reason", "no reason was recorded"))
     return Verdict(f"Ended at epoch {finished[-1].get('epoch', last):g}: {reason}.")
 
 

@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 
 # A drawing with more bytes than this is stored as pixels instead, so that a long run makes
 # no large page.
+from gapjax.foreign import shown
+
 _LARGEST_SVG = 250_000
 _STYLE: Any = {
     "svg.hashsalt": "gapjax",  # the same run gives the same bytes
@@ -105,10 +107,11 @@ def _address(figure: Figure) -> str:
 
 
 def render(title: str, subtitle: str, cards: Sequence[Any], sections: Sequence[Section]) -> str:
-    """The page as HTML; every text is escaped."""
+    """The page as HTML; every text is escaped, and `shown`."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_finished,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -117,28 +120,5 @@ def render(title: str, subtitle: str, cards: Sequence[Any], sections: Sequence[S
     return template.render(title=title, subtitle=subtitle, cards=cards, sections=sections)
 
 
-# Control characters as their pictures; marks that turn the direction of reading or are not seen
-# at all by their numbers; halves of characters, which no file can hold, as U+FFFD.
-_VISIBLE: dict[int, str] = {
-    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
-    0x7F: "\u2421",
-    **{
-        code: f"⟨U+{code:04X}⟩"
-        for code in (
-            *range(0x80, 0xA0),
-            *(0x200B, 0x200E, 0x200F, 0xFEFF),
-            *range(0x2028, 0x202F),
-            *range(0x2060, 0x2070),
-        )
-    },
-    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
-}
-
-
-def printable(text: object, longest: int = 700) -> str:
-    """A model's text such that all of it is seen: cut, and with control characters shown."""
-    whole = str(text)
-    shown = whole[:longest].translate(_VISIBLE)
-    if len(whole) > longest:
-        shown += f" … [{len(whole) - longest} more characters]"
-    return shown
+def _finished(value: Any) -> Any:
+    return shown(value, len(value), lines=True) if isinstance(value, str) else value

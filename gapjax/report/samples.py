@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from gapjax.report.page import Section, printable
+from gapjax.foreign import shown
+from gapjax.report.page import Section
 from gapjax.report.run_files import RunFiles
 
 _OF_PROBE, _OF_ROUND = 6, 3  # problems shown
 _REJECTED = 4  # different answers shown beside the chosen one
+_LONGEST = 700  # characters of a text
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,11 @@ def _problem(moments: Mapping[str, Mapping[str, Any]], kind: str) -> ShownProble
     row = next(iter(moments.values()))
     grades = [each["candidates"][each["chosen"]].get("grade") for each in moments.values()]
     words = " → ".join("right" if g == "correct" else "wrong" for g in grades if g)
-    prompt = printable(row["prompt"], 60).replace("\n", " ")
+    prompt = shown(" ".join(str(row["prompt"]).split()), 60)
     answer = row.get("answer")
     return ShownProblem(
-        prompt=printable(row["prompt"]),
-        answer=None if answer is None else printable(answer),
+        prompt=_text(row["prompt"]),
+        answer=None if answer is None else _text(answer),
         headline=f"{prompt} ({kind}{f': {words}' if words else ''})",
         moments=tuple(_shown(when, each) for when, each in moments.items()),
     )
@@ -140,8 +142,8 @@ def _shown(when: str, row: Mapping[str, Any]) -> Shown:
             _answer(each, counts[each["text"]], chosen=each is chosen) for each in listed
         ),
         hidden=len(candidates) - sum(counts[each["text"]] for each in listed),
-        reason=printable(row.get("reason", "")),
-        learned="" if why == row.get("reason") else printable(why),
+        reason=_text(row.get("reason", "")),
+        learned="" if why == row.get("reason") else _text(why),
     )
 
 
@@ -149,11 +151,15 @@ def _answer(each: Mapping[str, Any], count: int, *, chosen: bool) -> Answer:
     score, length = each.get("score"), max(each["length"], 1)
     cut = "" if each.get("finished", True) else ", cut off"
     return Answer(
-        text=printable(each["text"]),
+        text=_text(each["text"]),
         count=count,
         score="–" if score is None else f"{score:.3g}",
         logprob=f"{each['logprob']:.2f}",
         per_token=f"{-each['logprob'] / length:.3g} × {length}",
-        grade=printable(each.get("grade") or "–") + cut,
+        grade=_text(each.get("grade") or "–") + cut,
         chosen=chosen,
     )
+
+
+def _text(text: object) -> str:
+    return shown(text, _LONGEST, lines=True)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from gapjax.errors import UserError
+from gapjax.foreign import shown
 from gapjax.paths import Path, PathLike, whole
 from gapjax.report.audit import audit_section
 from gapjax.report.costs import timings_section
@@ -14,7 +15,7 @@ from gapjax.report.foretold import foretold_section
 from gapjax.report.headline import cards, headline_section, subtitle
 from gapjax.report.judgements import judgements_section
 from gapjax.report.outcome import curve_of, outcome_of
-from gapjax.report.page import Section, Table, printable, render
+from gapjax.report.page import Section, Table, render
 from gapjax.report.progress import arms_section, progress_section
 from gapjax.report.run_files import RunFiles, read_run
 from gapjax.report.samples import samples_section
@@ -65,16 +66,15 @@ def build_page(run: RunFiles, *, seed: int) -> str:
         _provenance_section(run),
     ]
     present = [section for section in sections if section is not None]
-    return render(printable(run.name, 80), subtitle(run), cards(run, outcome), present)
+    return render(shown(run.name, 80), subtitle(run), cards(run, outcome), present)
 
 
 def _provenance_section(run: RunFiles) -> Section:
     """Recipe, versions, the state of the user's repository, and a row a checkpoint."""
-    rows = tuple((printable(name), printable(value)) for name, value in _flat(run.versions).items())
-    raw = [("Recipe", printable(run.recipe_text, _LONGEST))] if run.recipe_text else []
-    raw.append(
-        ("Trajectory", printable(run.trajectory.to_csv(index=False, float_format="%.6g"), _LONGEST))
-    )
+    rows = tuple((shown(name), shown(value)) for name, value in _flat(run.versions).items())
+    raw = [("Recipe", shown(run.recipe_text, _LONGEST, lines=True))] if run.recipe_text else []
+    sheet = run.trajectory.to_csv(index=False, float_format="%.6g")
+    raw.append(("Trajectory", shown(sheet, _LONGEST, lines=True)))
     return Section(
         "Recipe and versions",
         "What to repeat: gapjax train with this recipe and these versions gives this run.",

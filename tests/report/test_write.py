@@ -20,9 +20,9 @@ from gapjax.report.audit import audit_section
 from gapjax.report.costs import timings_section
 from gapjax.report.headline import headline_section
 from gapjax.report.outcome import LEVELS, outcome_of
-from gapjax.report.page import draw, printable
+from gapjax.report.page import draw
 from gapjax.report.run_files import read_run
-from tests.report.conftest import HOSTILE, make_run, write_jsonl
+from tests.report.conftest import make_run, write_jsonl
 
 TITLES = (
     "In short",
@@ -89,12 +89,6 @@ def test_hostile_text_is_shown_as_text(made_run) -> None:
     assert "<script>alert(1)</script>" not in page.source
     assert "<script>alert(1)</script>␀␛[31m⟨U+202E⟩&lt; ]]> \ufffd {{ 7*7 }}" in page.text
     assert not re.search(r"[\x00-\x08\x0b-\x1f\u202e\ud800-\udfff]", page.source)
-
-
-def test_long_texts_are_cut_and_the_rest_counted() -> None:
-    assert printable("é" * 10, 4) == "éééé … [6 more characters]"
-    assert printable("a\tb\nc") == "a\tb\nc"
-    assert printable(HOSTILE).encode("utf-8")
 
 
 def test_a_posterior_that_was_saved_is_used_while_it_is_of_all_measurements(tmp_path) -> None:
