@@ -39,7 +39,7 @@ from gapjax.generation.batching import pad_left, pad_right
 from gapjax.models.adapter import save_adapter
 from gapjax.models.load import _smollm2
 from gapjax.models.lora import attach
-from gapjax.models.prompts import encode_prompt, stop_tokens
+from gapjax.models.prompts import encode_prompt
 from gapjax.selfimprove.recipe import TrainConfig
 from gapjax.selfimprove.sft import Batch, Trainer
 
@@ -100,7 +100,7 @@ def load() -> Peers:
         encode_prompt(ours.tokenizer, _MANNER + text)[-PROMPT_TOKENS:] for text in _QUESTIONS
     ]
     assert {len(prompt) for prompt in prompts} == {PROMPT_TOKENS}
-    return Peers(ours, theirs, prompts, stop_tokens(ours.tokenizer))
+    return Peers(ours, theirs, prompts, list(ours.ends.tokens))
 
 
 def first_call(call: Callable[[], object]) -> float:

@@ -107,7 +107,6 @@ def _sample(arguments: argparse.Namespace) -> None:
     import jax
 
     from gapjax import generation, models
-    from gapjax.models.prompts import stop_tokens
 
     loaded = models.load(arguments.model)
     tokenizer = loaded.tokenizer
@@ -119,7 +118,7 @@ def _sample(arguments: argparse.Namespace) -> None:
         key=jax.random.key(arguments.seed),
         n=arguments.n,
         max_new_tokens=arguments.max_new_tokens,
-        stop=stop_tokens(tokenizer, generation_config=loaded.generation_config),
+        stop=loaded.ends.tokens,
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         top_p=arguments.top_p,

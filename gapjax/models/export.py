@@ -16,6 +16,7 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from gapjax.models.assemble import stored_shapes, stored_tensor
+from gapjax.models.ends import EOS, find_ends
 from gapjax.models.export_config import config_to_hf
 from gapjax.models.families import TensorSpec, tensor_table
 from gapjax.models.hf import CONFIG, GENERATION_CONFIG, INDEX, WEIGHTS
@@ -54,17 +55,21 @@ def save_folder(
         for spec in tensor_table(model.config):
             stored_tensor(spec, flat)
         return
+    ends = find_ends(tokenizer, generation_config, vocab_size=model.config.vocab_size)
     folder.mkdir(parents=True, exist_ok=True)
     dtype = model.embedding[...].dtype
     config = config_to_hf(model.config, dtype=dtype.name)
     if tokenizer is not None:
         tokenizer.save_pretrained(str(folder))
-    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+    for key in ("bos_token_id", "pad_token_id"):
         # Without a tokenizer they are null: a family's defaults may exceed the vocabulary.
         config[key] = getattr(tokenizer, key, None)
+    # Whoever reads the folder, and whichever file they go by, is to stop where we stop.
+    config[EOS] = ends.value
     write_json(folder / CONFIG, config)
-    if generation_config is not None:
-        write_json(folder / GENERATION_CONFIG, dict(generation_config))
+    generation = {**(generation_config or {}), EOS: ends.value}
+    if generation_config is not None or ends.tokens:
+        write_json(folder / GENERATION_CONFIG, generation)
 
     shapes = stored_shapes(model.config)
     sizes = {

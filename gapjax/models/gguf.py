@@ -11,6 +11,7 @@ import numpy as np
 from gapjax.errors import UserError
 from gapjax.models.assemble import assemble
 from gapjax.models.config import DecoderConfig, Llama3Scaling
+from gapjax.models.ends import gguf_ends, with_ends
 from gapjax.models.families import FAMILIES, config_from_hf, tensor_table
 from gapjax.models.gguf_tokenizer import read_tokenizer
 from gapjax.models.rope import frequencies
@@ -110,8 +111,8 @@ def _unpermute(weight: np.ndarray, heads: int) -> np.ndarray:
 
 def load_gguf(
     path: Path, *, dtype: str, mesh: Mesh | None
-) -> tuple[Transformer, PreTrainedTokenizerFast]:
-    """Read the model and the tokenizer of a GGUF file.
+) -> tuple[Transformer, PreTrainedTokenizerFast, dict[str, Any] | None]:
+    """Read the model, the tokenizer and the end tokens (as a generation config) of a GGUF file.
 
     **Raises:** `UserError` for a file that is not GGUF, is truncated, or holds an
     architecture or tokenizer that gapjax does not know.
@@ -141,7 +142,8 @@ def load_gguf(
         model = assemble(config, source, dtype=dtype, mesh=mesh, where=path)
     except NotImplementedError as error:
         raise UserError(f"quantisation is not supported ({error})", where=path) from error
-    return model, read_tokenizer(metadata)
+    tokenizer = read_tokenizer(metadata)
+    return model, tokenizer, with_ends(None, gguf_ends(metadata))
 
 
 def _read_config(

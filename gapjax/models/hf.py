@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from gapjax.errors import UserError
 from gapjax.models.assemble import assemble
+from gapjax.models.ends import stated_ends, with_ends
 from gapjax.models.families import config_from_hf
 from gapjax.models.transformer import Transformer
 
@@ -113,9 +114,17 @@ def load_folder(folder: Path, *, dtype: str, mesh: Mesh | None) -> Transformer:
 
 
 def load_generation_config(folder: Path) -> dict[str, Any] | None:
-    """The contents of `generation_config.json`, if the folder has one."""
+    """The contents of `generation_config.json`, with the end tokens of `config.json`.
+
+    Either file may name end tokens that the other does not.
+
+    **Raises:** `UserError` for end tokens that are none.
+    """
     path = folder / GENERATION_CONFIG
-    return read_json_object(path) if path.is_file() else None
+    stated = read_json_object(path) if path.is_file() else {}
+    stated_ends(stated, where=path)
+    more = stated_ends(read_json_object(folder / CONFIG), where=folder / CONFIG)
+    return with_ends(stated, more)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gapjax.errors import UserError
 from gapjax.models.config import DecoderConfig
+from gapjax.models.ends import Ends, find_ends
 from gapjax.models.export import save_folder
 from gapjax.models.gguf import load_gguf
 from gapjax.models.hf import load_folder, load_generation_config, load_tokenizer
@@ -31,12 +33,18 @@ class LoadedModel:
 
     model: Transformer
     tokenizer: PreTrainedTokenizerFast | None  # None where the folder has none
-    # The contents of `generation_config.json`: among others the tokens that end an answer.
+    # The contents of `generation_config.json`; its end tokens with those of `config.json`, or of
+    # a GGUF file's metadata.
     generation_config: Mapping[str, Any] | None = None
 
     @property
     def config(self) -> DecoderConfig:
         return self.model.config
+
+    @functools.cached_property
+    def ends(self) -> Ends:
+        """The tokens that end an answer."""
+        return find_ends(self.tokenizer, self.generation_config, vocab_size=self.config.vocab_size)
 
 
 def load(
@@ -61,9 +69,17 @@ def load(
         raise UserError(f"unknown dtype {dtype!r}", hint=f"choose one of {', '.join(DTYPES)}")
     path = _locate(path_or_name)
     if path.is_file():
-        return LoadedModel(*load_gguf(path, dtype=dtype, mesh=mesh))
-    model = load_folder(path, dtype=dtype, mesh=mesh)
-    return LoadedModel(model, load_tokenizer(path), load_generation_config(path))
+        loaded = LoadedModel(*load_gguf(path, dtype=dtype, mesh=mesh))
+    else:
+        model = load_folder(path, dtype=dtype, mesh=mesh)
+        loaded = LoadedModel(model, load_tokenizer(path), load_generation_config(path))
+    find_ends(  # refused now, if they are to be refused
+        loaded.tokenizer,
+        loaded.generation_config,
+        vocab_size=loaded.config.vocab_size,
+        where=path,
+    )
+    return loaded
 
 
 def _locate(path_or_name: str | Path) -> Path:
@@ -114,7 +130,8 @@ def save(
 
     - `model`: without adapters (see `gapjax.models.lora.merge`).
     - `tokenizer`: None leaves it out.
-    - `generation_config`: as `load` found it; None leaves it out.
+    - `generation_config`: as `load` found it. The folder names all end tokens, those that the
+        tokenizer and its chat template know included.
     - `shard_bytes`: weights larger than this are split into several files.
 
     **Raises:** `ValueError` for a model with adapters; `OSError` if it cannot be written.

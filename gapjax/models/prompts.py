@@ -12,8 +12,8 @@ mask, which every model ignores.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -58,27 +58,12 @@ def _encode_after(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return ids[ids.index(hole) + 1 :]
 
 
-def stop_tokens(
-    tokenizer: PreTrainedTokenizerFast,
-    stop: Sequence[str] = (),
-    generation_config: Mapping[str, Any] | None = None,
-) -> list[int]:
-    """The token ids that end an answer: the end of the turn, and whatever contains `stop`.
-
-    A stop text such as a line break is part of many tokens; each of them ends the answer,
-    so that the decision is made within the sampling loop, on token ids alone.
-
-    **Arguments:**
-
-    - `generation_config`: of `LoadedModel`; its `eos_token_id` (one or several) count as
-        well, since many chat models end a turn with another token than a text.
-    """
-    ends = (generation_config or {}).get("eos_token_id")
-    ids = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
-    if stop:
-        texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
-        ids |= {i for i, text in enumerate(texts) if any(part in text for part in stop)}
-    return sorted(ids)
+def stop_tokens(tokenizer: PreTrainedTokenizerFast, stop: Sequence[str]) -> list[int]:
+    """The ids of the tokens that contain one of the texts `stop`."""
+    if not stop:
+        return []
+    texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
+    return [i for i, text in enumerate(texts) if any(part in text for part in stop)]
 
 
 def _as_chat(tokenizer: PreTrainedTokenizerFast, text: str) -> str:

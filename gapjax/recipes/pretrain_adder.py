@@ -18,7 +18,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from gapjax.models import DecoderConfig, LoadedModel, Transformer, save
-from gapjax.models.prompts import encode_prompt, stop_tokens
+from gapjax.models.prompts import encode_prompt
 from gapjax.selfimprove.candidates import make_candidates
 from gapjax.selfimprove.measure import summarise
 from gapjax.selfimprove.problems import make_splits, make_verifier
@@ -61,15 +61,15 @@ def pretrain(recipe: Recipe) -> LoadedModel:
     """Train on the answers to all problems that the recipe leaves alone."""
     tokenizer = character_tokenizer()
     problems = make_splits(recipe).rest
+    untrained = LoadedModel(new_model(len(tokenizer)), tokenizer)
+    end = untrained.ends.terminator()
     dataset = Dataset(
         prompts=[encode_prompt(tokenizer, problem.prompt) for problem in problems],
-        answers=[
-            tokenizer.encode(str(problem.answer)) + stop_tokens(tokenizer) for problem in problems
-        ],
+        answers=[[*tokenizer.encode(str(problem.answer)), end] for problem in problems],
         prompt_width=8,
         answer_width=8,
     )
-    trainer = Trainer(new_model(len(tokenizer)), _TRAIN)
+    trainer = Trainer(untrained.model, _TRAIN)
     state = trainer.init()
     for epoch, key in enumerate(jax.random.split(jax.random.key(_SEED), _EPOCHS)):
         for batch in dataset.batches(_TRAIN.batch_size, key):

@@ -160,7 +160,7 @@ def sample_answers(
         key=key,
         n=config.n,
         max_new_tokens=config.max_new_tokens,
-        stop=stop_tokens(tokenizer, config.stop, loaded.generation_config),
+        stop={*loaded.ends.tokens, *stop_tokens(tokenizer, config.stop)},
         temperature=config.temperature,
         sequences_at_once=config.sequences_at_once,
         first=first,

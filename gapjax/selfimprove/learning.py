@@ -103,12 +103,14 @@ def mix_external(
     """Let a stronger model say what is learnt from some of the problems.
 
     `external.learn: choice` learns the best of the candidates that it verifies, `answer` its
-    own answer. Where no candidate passes, it has no answer, or one that is longer than the
-    model's may be, the row stays as it was.
+    own answer, and after it the end of a turn. Where no candidate passes, it has no answer, or
+    one that is longer than the model's may be, the row stays as it was.
 
     **Arguments:**
 
     - `problems`: indices of rows.
+
+    **Raises:** `UserError` for an answer to a model that has no end token.
     """
     mixed = list(records)
     asked = [records[p] for p in problems]
@@ -126,7 +128,7 @@ def mix_external(
     for p, row, text in zip(problems, asked, external.source.answers(prompts), strict=True):
         if text is None:
             continue
-        tokens = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+        tokens = [*tokenizer.encode(text, add_special_tokens=False), loaded.ends.terminator()]
         if len(tokens) <= recipe.sampling.max_new_tokens:
             why = "the stronger model's answer"
             learned = {"candidate": None, "tokens": tokens, "why": why, "external": True}

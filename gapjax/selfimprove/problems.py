@@ -149,9 +149,12 @@ def make_verifier(recipe: Recipe, external: External | None = None) -> Verifier:
 def check(recipe: Recipe, loaded: LoadedModel) -> None:
     """Find now what would otherwise stop a run after its first answers were sampled.
 
-    **Raises:** `UserError` if the model cannot be asked for verdicts, or a package is missing.
+    **Raises:** `UserError` if the model cannot be asked for verdicts, or cannot be taught where
+    an answer ends, or a package is missing.
     """
     check_method(grading_of(recipe))
+    if recipe.external.examples and recipe.external.learn == "answer":
+        loaded.ends.terminator()
     if recipe.verifier.method in ("true_false", "quality"):
         verifier = make_verifier(recipe)
         assert isinstance(verifier, TrueFalse | Quality)

@@ -227,9 +227,10 @@ class RunFolder:
 
     def _export(self, loaded: LoadedModel) -> None:
         """Write the model as a Hugging Face folder."""
+        model = loaded.model, loaded.tokenizer
         if is_remote(self._folder):
             with tempfile.TemporaryDirectory() as local:
-                save(loaded.model, loaded.tokenizer, local)
+                save(*model, local, generation_config=loaded.generation_config)
                 if is_first():
                     remove_tree(self._folder / "export")
                     copy_tree(Path(local), self._folder / "export")
@@ -238,7 +239,7 @@ class RunFolder:
         if is_first():
             for folder in (partial, self._folder / "export"):
                 shutil.rmtree(folder, ignore_errors=True)
-        save(loaded.model, loaded.tokenizer, partial)
+        save(*model, partial, generation_config=loaded.generation_config)
         if is_first():
             partial.rename(self._folder / "export")
 

@@ -14,7 +14,7 @@ from gapjax import generation, models
 from gapjax.cli.main import main
 from gapjax.models.adapter import save_adapter
 from gapjax.models.lora import attach, merge
-from gapjax.models.prompts import encode_prompt, stop_tokens
+from gapjax.models.prompts import encode_prompt
 
 pytestmark = pytest.mark.fast
 TOKENS = np.arange(12)[None]
@@ -88,7 +88,7 @@ def test_sample_prints_what_the_library_samples(adder, capsys, monkeypatch) -> N
         key=jax.random.key(4),
         n=3,
         max_new_tokens=5,
-        stop=stop_tokens(adder.tokenizer),
+        stop=adder.ends.tokens,
         temperature=1.5,
         top_k=9,
         top_p=0.99,

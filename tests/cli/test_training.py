@@ -59,6 +59,9 @@ def test_the_files_of_the_contract(run) -> None:
     )
     summary = json.loads((run / "posterior" / "summary.json").read_text())
     assert summary["curves"][0]["labels"] == {"recipe": "adder", "seed": "3"}
+    # The tokenizer's, as the model itself comes without a generation_config.json.
+    ends = json.loads((run / "export" / "generation_config.json").read_text())
+    assert ends == {"eos_token_id": 1}
     for picture in ("plots/progress.png", "posterior/plots/trajectory.png"):
         assert (run / picture).read_bytes().startswith(b"\x89PNG")
 

@@ -12,7 +12,7 @@ from scipy import stats
 from gapjax import models
 from gapjax.errors import UserError
 from gapjax.generation import sample, sampler, score
-from gapjax.models.prompts import encode_prompt, stop_tokens
+from gapjax.models.prompts import encode_prompt
 from tests.models.tiny import random_model, reference
 
 EOS = 1
@@ -223,7 +223,7 @@ def test_greedy_equals_transformers(smollm2, count) -> None:
         key=jax.random.key(0),
         n=1,
         max_new_tokens=16,
-        stop=stop_tokens(smollm2.tokenizer),
+        stop=smollm2.ends.tokens,
         temperature=0.0,
     )
     for p, prompt in enumerate(prompts):

@@ -34,9 +34,10 @@ def test_chat_template_and_stop_tokens(smollm2) -> None:
     text = tokenizer.decode(encode_prompt(tokenizer, "Hi"))
     assert text.startswith("<|im_start|>system\n")
     assert text.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
-    assert stop_tokens(tokenizer) == [tokenizer.eos_token_id] == [2]
+    assert tokenizer.convert_ids_to_tokens(smollm2.ends.tokens) == ["<|endoftext|>", "<|im_end|>"]
+    assert smollm2.ends.turn == tokenizer.eos_token_id == 2
     with_lines = stop_tokens(tokenizer, ["\n"])
-    assert {tokenizer.encode("\n")[0], tokenizer.encode("a\n\nb")[1], 2} <= set(with_lines)
+    assert {tokenizer.encode("\n")[0], tokenizer.encode("a\n\nb")[1]} <= set(with_lines)
     assert tokenizer.encode("number")[0] not in with_lines
 
 

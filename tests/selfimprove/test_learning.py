@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import jax
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapjax.errors import UserError
+from gapjax.models import LoadedModel
 from gapjax.selfimprove import Measured, Selected, Verified, parse_recipe, self_improve
 from gapjax.selfimprove.learning import (
     choose,
@@ -156,6 +158,24 @@ def test_the_stronger_model_chooses_or_answers(adder, tmp_path) -> None:
         "24",
     ]
     assert {answer[-1] for answer in learns.answers} == {adder.tokenizer.eos_token_id}
+
+
+def test_a_foreign_answer_ends_as_the_models_own(adder, tmp_path) -> None:
+    """With the end of a turn, which is another token than the end of a text."""
+    tokenizer = copy.deepcopy(adder.tokenizer)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}+{% endfor %}"
+    tokenizer.add_special_tokens({"additional_special_tokens": ["+"]})
+    loaded = LoadedModel(adder.model, tokenizer)
+    assert loaded.ends.tokens == (1, 12)
+    file = write(tmp_path / "a.jsonl", {"11+11=": "22"})
+    external = External(AnswerFile.read(file))
+    answer = recipe(external={"learn": "answer", "examples": 1, "file": str(file)})
+    mixed = mix_external(choose(ROWS, answer, jax.random.key(0)), loaded, answer, external, [0])
+    assert mixed[0]["learned"]["tokens"] == [4, 4, 12]
+
+    tokenizer.chat_template = tokenizer.eos_token = None
+    with pytest.raises(UserError, match="no token that ends an answer"):
+        next(self_improve(LoadedModel(adder.model, tokenizer), answer))
 
 
 def test_examples_come_in_their_rounds_and_are_on_record(adder, tmp_path) -> None:
