@@ -143,8 +143,8 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 
 def _encoded(tokenizer: PreTrainedTokenizerFast, prompt: str, chat: bool | None) -> list[int]:
-    from gapjax.models.prompts import encode_prompt
+    from gapjax.models.prompts import encode_prompt, encode_text
 
     if chat and tokenizer.chat_template is None:
         raise UserError("the model has no chat template", where="--chat")
-    return tokenizer.encode(prompt) if chat is False else encode_prompt(tokenizer, prompt)
+    return (encode_text if chat is False else encode_prompt)(tokenizer, prompt)

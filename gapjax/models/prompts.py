@@ -2,9 +2,10 @@
 
 A tokenizer with a chat template gets the prompt as a user's message, followed by the
 header of the assistant's turn; the template writes all special tokens itself. Without
-one the text is encoded as it stands, with the special tokens the tokenizer adds to
+one the text is encoded as it stands, after the special tokens the tokenizer puts before
 any text (Llama 2's `<s>`, for example). So there is one `<s>`, never two, and never one
-in the middle of what is put together from pieces.
+in the middle of what is put together from pieces. What a tokenizer puts after any text (an
+`</s>`, as is usual for fine-tuning) is left out: a model is not asked to go on after its end.
 
 A tokenizer's padding token is not used at all: padding is token 0 under a false attention
 mask, which every model ignores.
@@ -12,6 +13,7 @@ mask, which every model ignores.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -25,8 +27,16 @@ _HOLE = "\x00"
 def encode_prompt(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     """Token ids of a prompt, ready to be continued by the answer."""
     if tokenizer.chat_template is None:
-        return tokenizer.encode(text)
+        return encode_text(tokenizer, text)
     return tokenizer.encode(_as_chat(tokenizer, text), add_special_tokens=False)
+
+
+def encode_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Token ids of a text that is to be continued, as it stands."""
+    any_text = tokenizer("x", return_special_tokens_mask=True)
+    added = zip(any_text["input_ids"], any_text["special_tokens_mask"], strict=True)
+    opening = [token for token, _ in itertools.takewhile(lambda pair: pair[1], added)]
+    return opening + tokenizer.encode(text, add_special_tokens=False)
 
 
 def encode_around(
@@ -37,7 +47,7 @@ def encode_around(
     Lets a verifier quote an answer as the very tokens that were sampled.
     """
     if tokenizer.chat_template is None:
-        return tokenizer.encode(before), _encode_after(tokenizer, after)
+        return encode_text(tokenizer, before), _encode_after(tokenizer, after)
     left, right = _as_chat(tokenizer, before + _HOLE + after).split(_HOLE)
     return tokenizer.encode(left, add_special_tokens=False), _encode_after(tokenizer, right)
 

@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from gapjax.models.prompts import encode_around, encode_prompt, stop_tokens
+from gapjax.models.prompts import encode_around, encode_prompt, encode_text, stop_tokens
 
 pytestmark = pytest.mark.fast
 
@@ -18,13 +18,13 @@ TEMPLATE = (
 )
 
 
-def make_tokenizer(template: str | None) -> PreTrainedTokenizerFast:
+def make_tokenizer(template: str | None, form: str = "<s> $A") -> PreTrainedTokenizerFast:
     """In the manner of Llama: every text begins with `<s>`."""
     vocabulary = {word: i for i, word in enumerate(WORDS)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 1)]
+        single=form, special_tokens=[("<s>", 1), ("</s>", 2)]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -51,6 +51,29 @@ def test_without_a_template_the_tokenizer_does() -> None:
     tokenizer = make_tokenizer(None)
     assert encode_prompt(tokenizer, "Is it") == [1, 6, 7]
     assert encode_around(tokenizer, "Is it ", " ?") == ([1, 6, 7], [9])
+
+
+@pytest.mark.parametrize(
+    ("form", "opening"),
+    [
+        ("<s> $A </s>", [1]),
+        ("$A </s>", []),
+        ("<s> <s> $A </s> </s>", [1, 1]),
+        ("</s> $A </s>", [2]),  # OPT begins so
+        ("$A", []),
+    ],
+)
+def test_no_prompt_ends_with_what_the_tokenizer_appends(form, opening) -> None:
+    plain = make_tokenizer(None, form)
+    assert encode_prompt(plain, "Is it") == encode_text(plain, "Is it") == [*opening, 6, 7]
+    # Unknown words, special tokens in the text, nothing at all.
+    assert encode_prompt(plain, "who") == [*opening, 9]
+    assert encode_prompt(plain, "it </s>") == [*opening, 7, 2]
+    assert encode_prompt(plain, "") == opening
+    assert encode_around(plain, "Is", "it") == ([*opening, 6], [7])
+    chat = make_tokenizer(TEMPLATE, form)
+    assert encode_prompt(chat, "Is it seven") == [1, 3, 4, 6, 7, 8, 3, 5]
+    assert encode_around(chat, "Is", "it") == ([1, 3, 4, 6], [7, 3, 5])
 
 
 def test_tokens_with_a_stop_text() -> None:
