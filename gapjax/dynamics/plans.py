@@ -17,6 +17,7 @@ from gapjax.dynamics.planning import allocate, rounds_path, solver_after
 from gapjax.dynamics.precision import float64_on_cpu
 from gapjax.dynamics.runs import RunSettings
 from gapjax.errors import UserError
+from gapjax.numbers import real_number, whole_number
 
 _MAX_ROUNDS = 200
 _SHOWN = 5e-4  # smaller shares are nothing that one could act upon
@@ -41,11 +42,9 @@ class PlanSettings:
 
     def check(self) -> None:
         """Raise `UserError` for what cannot be planned."""
-        if not 1 <= self.rounds <= _MAX_ROUNDS:
-            raise UserError(f"rounds is {self.rounds}, not between 1 and {_MAX_ROUNDS}")
+        whole_number("rounds", self.rounds, 1, _MAX_ROUNDS)
         for name in ("decay", "price"):
-            if not 0 <= getattr(self, name) <= 1e6:
-                raise UserError(f"{name} is {getattr(self, name):g}, must be non-negative")
+            real_number(name, getattr(self, name), 0, 1e6)
         if self.price and self.objective == "limit":
             raise UserError("a price per round needs the objective 'final'")
         replace(self.run, epochs=float(self.rounds), every=self.rounds / 10).check()
@@ -119,6 +118,11 @@ def plan_run(settings: PlanSettings) -> Plan:
             used = np.array([shares.get(t, 0.0) for t in numbers.tolist()])
             factors = 1 / (1 + strengths * used)
             path = np.asarray(rounds_path(*start, factors))[: rounds + 1]
+            if not np.all(np.isfinite(path)):
+                raise UserError(
+                    "the gap equations leave the finite numbers",
+                    hint="a smaller k, a smaller exponent or a smaller gap at the start",
+                )
             if path.min() < 0 and name == "planned":
                 where = math.floor(np.argmax(path.min(axis=1) < 0))
                 raise UserError(

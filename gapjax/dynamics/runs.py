@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from gapjax.dynamics.external import external
 from gapjax.dynamics.laws import Exponential, Limit, check_coefficients
 from gapjax.dynamics.ode import GapSystem
 from gapjax.dynamics.potentials import LinearPotential, PowerPotential
 from gapjax.dynamics.precision import float64_on_cpu
-from gapjax.dynamics.simulate import simulate
+from gapjax.dynamics.simulate import MAX_NOISY_EPOCHS, simulate
 from gapjax.errors import UserError
+from gapjax.numbers import checked_seed, real_number
 from gapjax.trajectories import EPOCH, MIN_CHECKPOINTS, SOLVER, VERIFIER
 
 _MAX_CHECKPOINTS = 100_000
+_LARGEST = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,15 @@ class RunSettings:
     seed: int = 0
 
     @property
+    def checkpoints(self) -> Float[np.ndarray, " time"]:
+        """Epochs 0, every, 2·every, ..., and the end of the run, whether that is one or not."""
+        whole = math.floor(self.epochs / self.every + 1e-9)
+        # Rounded, so that 70 times 0.1 is the round 7.
+        grid = np.round(np.arange(whole + 1) * self.every, 12)
+        rest = self.epochs - grid[-1]
+        return np.append(grid, self.epochs) if rest > 1e-6 * self.every else grid
+
+    @property
     def system(self) -> GapSystem:
         """The gap equations with these coefficients."""
         if self.potential == "linear":
@@ -61,22 +73,23 @@ class RunSettings:
 
     def check(self) -> None:
         """Raise `UserError` for a run that cannot be."""
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, float) and not abs(value) <= 1e6:
-                raise UserError(f"{item.name} is {value:g}, which is out of range")
         for name in ("solver0", "verifier0", "epochs", "every"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name} is {getattr(self, name):g} but must be positive")
+            real_number(name, getattr(self, name), 0, _LARGEST, above=True)
+        for name in ("alpha", "beta", "k", "b", "gamma_x"):
+            real_number(name, getattr(self, name), -_LARGEST, _LARGEST)
         for name in ("exponent", "noise", "process_noise"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} is {getattr(self, name):g} but must not be negative")
+            real_number(name, getattr(self, name), 0, _LARGEST)
+        checked_seed(self.seed)
         check_coefficients(self.alpha, self.beta, self.k)
-        count = self.epochs / self.every + 1
-        if not MIN_CHECKPOINTS <= math.floor(count + 1e-9) <= _MAX_CHECKPOINTS:
+        if not MIN_CHECKPOINTS <= self.epochs / self.every + 1 <= _MAX_CHECKPOINTS + 1e-9:
             raise UserError(
                 f"{self.epochs:g} epochs, one checkpoint every {self.every:g}: "
                 f"between {MIN_CHECKPOINTS} and {_MAX_CHECKPOINTS} checkpoints are possible"
+            )
+        if self.process_noise and self.epochs > MAX_NOISY_EPOCHS:
+            raise UserError(
+                f"epochs is {self.epochs:g}, with process noise at most {MAX_NOISY_EPOCHS}",
+                hint="simulate a shorter run, or measurement noise alone",
             )
 
 
@@ -89,15 +102,15 @@ class Run(NamedTuple):
 
 
 def simulate_run(settings: RunSettings) -> Run:
-    """Simulate checkpoints at 0, every, ..., epochs.
+    """Simulate checkpoints at 0, every, ..., and at the end of the run.
 
     **Raises:** `UserError` for settings that make no run, or one whose uncertainties
-    become negative.
+    become negative or leave the finite numbers.
     """
     settings.check()
     s = settings
     jumps = external(s.external_shares, s.gamma_x, last_round=math.floor(s.epochs + 1e-9))
-    epochs = np.arange(math.floor(s.epochs / s.every + 1e-9) + 1) * s.every
+    epochs = s.checkpoints
     with float64_on_cpu():
         simulation = simulate(
             s.system,
@@ -111,8 +124,11 @@ def simulate_run(settings: RunSettings) -> Run:
         solver, verifier = np.asarray(simulation.solver), np.asarray(simulation.verifier)
         # The limits depend on where the last jump has left the verifier.
         end = Exponential(solver[-1], verifier[-1], 1.0, s.beta / s.alpha, s.b / s.k).limit
-    if bool(simulation.failed):
-        raise UserError("the gap equations could not be solved for these numbers")
+    if bool(simulation.failed) or not np.all(np.isfinite([solver, verifier])):
+        raise UserError(
+            "the gap equations leave the finite numbers",
+            hint="a smaller k, a smaller exponent or a smaller gap at the start",
+        )
     for name, values in ((SOLVER, solver), (VERIFIER, verifier)):
         if values.min() < 0:
             where = epochs[np.argmax(values < 0)]
@@ -130,6 +146,8 @@ def simulate_run(settings: RunSettings) -> Run:
         }
     )
     if s.external_shares:
-        used = {float(number): share for number, share in s.external_shares.items()}
-        frame["external_share"] = [used.get(t, 0.0) for t in epochs.tolist()]
+        # Used since the checkpoint before, whether or not a checkpoint is at that round.
+        rounds = np.array(jumps.rounds)
+        place = np.searchsorted(epochs, rounds)
+        frame["external_share"] = np.bincount(place, np.asarray(jumps.shares), len(epochs))
     return Run(frame, end, simulation.method)

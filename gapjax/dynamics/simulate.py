@@ -21,6 +21,8 @@ State = Float[Array, " pair"]
 Flow = Callable[[State, Float[Array, " time"]], tuple[Float[Array, "time pair"], Bool[Array, ""]]]
 
 _SDE_STEPS_PER_EPOCH = 32
+_SDE_MAX_STEPS = 1 << 16
+MAX_NOISY_EPOCHS = 2000  # what the steps suffice for, with the last few to spare
 
 
 class Simulation(NamedTuple):
@@ -159,7 +161,7 @@ def _noisy_flow(system: GapSystem, process_noise: Scalar, key: Key[Array, ""]) -
             dt0=1 / _SDE_STEPS_PER_EPOCH,
             y0=state,
             saveat=diffrax.SaveAt(ts=times),
-            max_steps=1 << 16,
+            max_steps=_SDE_MAX_STEPS,
             throw=False,
         )
         return solution.ys, solution.result != diffrax.RESULTS.successful

@@ -32,6 +32,21 @@ def test_impossible_plans_are_one_line(tmp_path, capsys, arguments):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--price", "1e9"], "price is 1e+09, not from 0 to 1e+06"),
+        (["--decay", "inf"], "decay is inf, not from 0 to 1e+06"),
+        (["--rounds", "1" + 30 * "0"], "rounds is 1e+30, not between 1 and 200"),
+        (["--potential", "power", "--exponent", "2000"], "leave the finite numbers"),
+    ],
+)
+def test_the_complaint_is_the_right_one(tmp_path, capsys, arguments, said):
+    assert main([*COMMAND, *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_hardware_is_planned_in_the_same_command(tmp_path, capsys):
     out = tmp_path / "out"
     command = ["plan", "--hardware", "v5e-64", "--model", "8b", "--mesh", "fsdp=16,tensor=4"]

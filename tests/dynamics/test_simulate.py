@@ -218,3 +218,43 @@ def test_same_seed_same_run():
 def test_impossible_runs_are_refused(wrong):
     with pytest.raises(UserError):
         simulate_run(RunSettings(**{"solver0": 12.0, "verifier0": 8.0, **wrong}))
+
+
+@pytest.mark.fast
+def test_checkpoints_end_where_the_run_ends():
+    run = RunSettings(solver0=12.0, verifier0=8.0, epochs=10.0, every=3.0)
+    frame = simulate_run(run).frame
+    assert frame["epoch"].tolist() == [0, 3, 6, 9, 10]
+    # k(α − β) = 0.3 a unit of time, gap from 4 to 0, of which the solver goes 1/0.6.
+    expected = 12 - 4 / 0.6 * (1 - np.exp(-0.3 * frame["epoch"]))
+    np.testing.assert_allclose(frame["solver_uncertainty"], expected, rtol=1e-12)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("every", [0.1, 0.7, 1.0, 3.0])
+def test_all_external_data_is_in_the_table(every):
+    shares = {0: 0.1, 2: 0.3, 5: 0.2, 7: 0.2, 10: 0.2}
+    run = RunSettings(solver0=12.0, verifier0=8.0, every=every, external_shares=shares)
+    frame = simulate_run(run).frame
+    np.testing.assert_allclose(frame["external_share"].sum(), 1.0)
+    used = np.interp(frame["epoch"], sorted(shares), np.cumsum([*shares.values()]))
+    at = frame["epoch"].isin([*shares])
+    np.testing.assert_allclose(frame["external_share"].cumsum()[at], used[at])
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"epochs": 5000.0, "process_noise": 0.1}, "with process noise at most 2000"),
+        ({"potential": "power", "exponent": 1000.0}, "finite numbers"),
+        ({"k": 1e6, "process_noise": 1.0}, "finite numbers"),
+        ({"exponent": 1e9}, "exponent is 1e\\+09, not from 0 to 1e\\+06"),
+        ({"seed": 1.5}, "seed is 1.5, not a whole number"),
+        ({"noise": True}, "noise is True, not a number"),
+        ({"alpha": 10**400}, "alpha is a number of more than 300 digits"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_said(wrong, said):
+    with pytest.raises(UserError, match=said):
+        simulate_run(RunSettings(**{"solver0": 12.0, "verifier0": 8.0, **wrong}))
