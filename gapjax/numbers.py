@@ -34,9 +34,10 @@ def whole_number(name: str, value: object, low: int, high: int) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise UserError(f"{name} is {value!r}, not a whole number")
-    if not low <= value <= high:
-        raise UserError(f"{name} is {_shown(value)}, not between {low} and {high}")
-    return int(value)
+    number = int(value)
+    if not low <= number <= high:
+        raise UserError(f"{name} is {_shown(number)}, not between {low} and {high}")
+    return number
 
 
 def checked_seed(seed: object) -> int:
@@ -49,7 +50,7 @@ def checked_seed(seed: object) -> int:
 
 def _shown(value: Real) -> str:
     """The number, short whatever its size."""
-    if isinstance(value, Integral) and abs(value) < 10**15:
+    if isinstance(value, int) and abs(value) < 10**15:
         return str(value)
     try:
         return f"{float(value):g}"
