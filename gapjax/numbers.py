@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
+from typing import SupportsFloat
 
 from gapjax.errors import UserError
 
@@ -48,7 +49,7 @@ def checked_seed(seed: object) -> int:
     return whole_number("seed", seed, 0, _SEEDS - 1)
 
 
-def _shown(value: Real) -> str:
+def _shown(value: SupportsFloat) -> str:
     """The number, short whatever its size."""
     if isinstance(value, int) and abs(value) < 10**15:
         return str(value)
