@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from gapjax.errors import UserError
 from gapjax.generation.batching import bucketed, chunks, pad_left
 from gapjax.generation.draw import Truncation, draw
-from gapjax.models.config import DecoderConfig
+from gapjax.generation.limits import longest_prompt
 from gapjax.models.transformer import Prefix, Transformer
 from gapjax.parallel.distributed import to_host
 from gapjax.parallel.layout import Layout
@@ -92,12 +92,11 @@ def sample(
     - `sequences_at_once`: bounds the memory.
     - `first`: index of the first prompt, if these are a part of more.
 
-    **Raises:** `UserError` if a number makes no sense, or a prompt is empty, has tokens that
-    the model does not know, or does not fit its context.
+    **Raises:** `UserError` if a number makes no sense, or that names a prompt which is empty,
+    has tokens that the model does not know, or does not fit its context.
     """
     _check_settings(n, max_new_tokens, temperature, top_k, top_p)
-    longest = _check_prompts(model.config, prompts, max_new_tokens)
-    width = bucketed(longest)
+    width = bucketed(longest_prompt(model.config, prompts, max_new_tokens, first=first))
     at_once = max(1, min(len(prompts), sequences_at_once // n))
     layout = model.layout
     if layout is not None:
@@ -133,27 +132,6 @@ def _check_settings(
         raise UserError(f"{temperature} is not a temperature", where="temperature")
     if top_p is not None and not 0 < top_p <= 1:
         raise UserError(f"{top_p} is not a probability above 0", where="top_p")
-
-
-def _check_prompts(
-    config: DecoderConfig, prompts: Sequence[Sequence[int]], max_new_tokens: int
-) -> int:
-    """Length of the longest prompt."""
-    if min(map(len, prompts), default=0) == 0:
-        raise UserError("a prompt has no tokens" if prompts else "there are no prompts")
-    if not all(0 <= token < config.vocab_size for prompt in prompts for token in prompt):
-        raise UserError(
-            f"a prompt has a token outside the model's vocabulary of {config.vocab_size}",
-            hint="the tokenizer belongs to another model",
-        )
-    longest = max(map(len, prompts))
-    if longest + max_new_tokens > config.max_position:
-        raise UserError(
-            f"a prompt of {longest} tokens and {max_new_tokens} new ones exceed the model's "
-            f"context of {config.max_position} tokens",
-            hint="shorten the prompt or lower max_new_tokens",
-        )
-    return longest
 
 
 class _Answers(NamedTuple):

@@ -17,6 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from gapjax.generation.batching import bucketed, chunks, pad_left, pad_right
+from gapjax.generation.limits import longest_prompt
 from gapjax.models.transformer import Transformer
 from gapjax.parallel.distributed import to_host
 from gapjax.parallel.layout import Layout
@@ -156,12 +157,14 @@ def score(
         sampled answers gives the log-probabilities that they were sampled with.
 
     **Returns:** for each prompt and answer an array as long as the answer.
+
+    **Raises:** `UserError` for a prompt that does not fit the context with the longest answer.
     """
     graph, state = nnx.split(model)
     values = np.concatenate(
         [
             to_host(_answer_logprobs(graph, state, room, *arrays))[:kept]
-            for arrays, kept in _batches(prompts, answers, sequences_at_once, model.layout)
+            for arrays, kept in _batches(model, prompts, answers, sequences_at_once)
         ]
     )
     return [
@@ -188,21 +191,22 @@ def score_choices(
     return np.concatenate(
         [
             to_host(_choice_logits(graph, state, *arrays, ids))[:kept]
-            for arrays, kept in _batches(prefixes, suffixes, sequences_at_once, model.layout)
+            for arrays, kept in _batches(model, prefixes, suffixes, sequences_at_once)
         ]
     )
 
 
 def _batches(
+    model: Transformer,
     prefixes: Sequence[Sequence[int]],
     suffixes: Sequence[Sequence[Sequence[int]]],
     sequences_at_once: int,
-    layout: Layout | None,
 ) -> Iterator[tuple[tuple[Any, ...], int]]:
     """Rectangular batches of one shape, each with the number of its rows that count."""
-    n = len(suffixes[0])
-    width = bucketed(max(len(prefix) for prefix in prefixes))
-    length = bucketed(max(len(suffix) for group in suffixes for suffix in group))
+    n, layout = len(suffixes[0]), model.layout
+    longest = max(len(suffix) for group in suffixes for suffix in group)
+    width = bucketed(longest_prompt(model.config, prefixes, longest))
+    length = bucketed(longest)
     at_once = max(1, min(len(prefixes), sequences_at_once // n))
     if layout is not None:
         at_once = layout.rows(at_once)

@@ -79,7 +79,7 @@ class DecoderConfig:
     num_heads: int
     num_kv_heads: int
     head_dim: int
-    max_position: int  # context length in tokens
+    max_position: int  # `max_position_embeddings`, see `context`
     rope_theta: float = 10_000.0
     rope_scaling: RopeScaling | None = None
     rotary_dim: int | None = None  # leading entries of a head that are rotated; None: all
@@ -110,3 +110,24 @@ class DecoderConfig:
                     raise ValueError(f"{name} has {count} values instead of {rotary // 2}")
         if self.sliding_layers and (self.sliding_window is None or self.sliding_window < 1):
             raise ValueError(f"sliding_window = {self.sliding_window} is not a number of tokens")
+
+    @property
+    def context(self) -> int:
+        """How many tokens a sequence may have.
+
+        Rotary positions that are stretched reach `factor` times as far as those a model was
+        trained with. Whether `max_position_embeddings` says how far that is, or how far the
+        originals reached (as in the model cards of Qwen2.5 and wherever positions are divided by
+        one factor), differs from file to file: the farther counts.
+        """
+        match self.rope_scaling:
+            case LinearScaling(factor=factor):
+                stretched = factor * self.max_position
+            case YarnScaling(factor=factor, original_max_position_embeddings=original):
+                stretched = factor * original
+            case Llama3Scaling(factor=factor, original_max_position_embeddings=original):
+                # Llama 3.2 has a factor of 32 over 8192, and was made for 131072.
+                stretched = 0 if original < self.max_position else factor * original
+            case _:
+                stretched = 0
+        return max(self.max_position, int(stretched))

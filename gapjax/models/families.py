@@ -176,7 +176,7 @@ def config_from_hf(raw: Mapping[str, Any], *, where: object) -> DecoderConfig:
             num_heads=heads,
             num_kv_heads=int(raw.get("num_key_value_heads") or heads),
             head_dim=head_dim,
-            max_position=int(raw["max_position_embeddings"]),
+            max_position=_max_position(rope, raw),
             rope_theta=float(rope.get("rope_theta", raw.get("rope_theta", 10_000.0))),
             rope_scaling=_rope_scaling(rope, raw, family, where=where),
             rotary_dim=None if part == 1.0 else int(head_dim * part),
@@ -192,6 +192,16 @@ def config_from_hf(raw: Mapping[str, Any], *, where: object) -> DecoderConfig:
         raise UserError(f"key {error} is missing", where=where) from error
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(str(error), where=where) from error
+
+
+def _max_position(rope: Mapping[str, Any], raw: Mapping[str, Any]) -> int:
+    given = int(raw["max_position_embeddings"])
+    if rope.get("rope_type", rope.get("type")) != "longrope" or not rope.get("factor"):
+        return given
+    # Its factor is what the context is of the original one, see `DecoderConfig.context`.
+    original = rope.get("original_max_position_embeddings") or given
+    original = raw.get("original_max_position_embeddings", original)
+    return max(given, int(float(rope["factor"]) * int(original)))
 
 
 def _window(

@@ -288,6 +288,11 @@ def test_what_cannot_be_sampled_is_one_clear_line(adder, prompts) -> None:
     ):
         with pytest.raises(UserError, match=complaint):
             draw(adder, prompts, **bad)
-    for bad_prompts, complaint in (([[]], "no tokens"), ([], "no prompts"), ([[99]], "vocabulary")):
+    for bad_prompts, complaint in (
+        ([[]], "no tokens"),
+        ([], "no prompts"),
+        ([[1], [99]], "prompt 2 has a token outside the model's vocabulary"),
+        ([[1], [2] * 59], "prompt 2 has 59 tokens, which with 6 new ones .* context of 64 tokens"),
+    ):
         with pytest.raises(UserError, match=complaint):
             draw(adder, bad_prompts)

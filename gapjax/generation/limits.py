@@ -1,0 +1,41 @@
+"""What a model can take: tokens that it knows, and as many as its context holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gapjax.errors import UserError
+from gapjax.models.config import DecoderConfig
+
+
+def longest_prompt(
+    config: DecoderConfig, prompts: Sequence[Sequence[int]], room: int, *, first: int = 0
+) -> int:
+    """Length (tokens) of the longest prompt.
+
+    **Arguments:**
+
+    - `room`: tokens that are to fit behind each.
+    - `first`: index of the first prompt, if these are a part of more.
+
+    **Raises:** `UserError` that names the prompt if one is empty, has tokens that the model does
+    not know, or does not fit its context.
+    """
+    if not prompts:
+        raise UserError("there are no prompts")
+    for number, prompt in enumerate(prompts, start=first + 1):
+        name = f"prompt {number}" if first or len(prompts) > 1 else "the prompt"
+        if not prompt:
+            raise UserError(f"{name} has no tokens")
+        if not 0 <= min(prompt) <= max(prompt) < config.vocab_size:
+            raise UserError(
+                f"{name} has a token outside the model's vocabulary of {config.vocab_size}",
+                hint="the tokenizer belongs to another model",
+            )
+        if len(prompt) + room > config.context:
+            raise UserError(
+                f"{name} has {len(prompt)} tokens, which with {room} new ones exceed the model's "
+                f"context of {config.context} tokens",
+                hint="shorten the prompt or lower max_new_tokens",
+            )
+    return max(map(len, prompts))
