@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TypeVar
 
 from gapjax.errors import UserError
 from gapjax.models import LoadedModel
 from gapjax.paths import Path
 from gapjax.selfimprove.recipe import Recipe
-from gapjax.tasks import GRADING, Grading, Splits, arithmetic, deal, read_problems
+from gapjax.tasks import GRADING, Grading, Problem, Splits, arithmetic, deal, read_problems
 from gapjax.verifiers import (
     AnswerFile,
     Endpoint,
@@ -43,6 +44,7 @@ def make_splits(recipe: Recipe) -> Splits:
         )
     if task.file is None:
         raise UserError(f"the task {task.name} needs a JSONL file", where="task.file")
+    grading = grading_of(recipe)
     train, held_out = (
         None
         if file is None
@@ -52,13 +54,27 @@ def make_splits(recipe: Recipe) -> Splits:
             prompt_field=task.prompt_field,
             answer_field=task.answer_field,
             template=task.template or "{prompt}",
+            grading=grading,
         )
         for file in (task.file, task.held_out_file)
     )
     assert train is not None
+    if task.grading is not None and grading is not None:
+        _need_answers(train, task.file, grading)
+        _need_answers(held_out, task.held_out_file, grading)
     return deal(
         train, train=task.train, probe=task.probe, test=task.test, seed=task.seed, held_out=held_out
     )
+
+
+def _need_answers(problems: Sequence[Problem] | None, file: str | None, grading: Grading) -> None:
+    if problems is not None and all(problem.answer is None for problem in problems):
+        raise UserError(
+            f"none of its {len(problems)} problems has an answer, so that none can be graded by "
+            f"task.grading {grading}",
+            where=file,
+            hint="name the field in task.answer_field, or set task.grading: none",
+        )
 
 
 def grading_of(recipe: Recipe) -> Grading | None:

@@ -5,37 +5,32 @@
 | `jsonl` | `prompt`, optional `answer` (or any other names) | as it is | as it is |
 | `gsm8k` | `question`, `answer` | the question | what follows `#### ` |
 | `math` | `problem`, `solution` | the problem | inside the last `\\boxed{}` |
-| `mbpp` | `text` or `prompt`, `test_list`, optional `test_setup_code` | text, tests | the tests |
+| `mbpp` | `text` or `prompt`, `test_list`, optional `test_imports` and `test_setup_code` | text, tests | imports, setup, tests |
 | `prontoqa` | `question`, `query`, `answer` | facts and query | `True` or `False` |
 
 Sources: arXiv:2110.14168 (GSM8K), arXiv:2103.03874 (MATH), arXiv:2108.07732 (MBPP),
 arXiv:2210.01240 (PrOntoQA).
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NoReturn
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 from gapjax.errors import UserError
 from gapjax.paths import Path
+from gapjax.tasks.boxed import last_boxed
+from gapjax.tasks.fields import Fault, Written, listed, look_up, meant, optional, shown, text
+from gapjax.tasks.formats import GRADING, PARSERS, Format
 from gapjax.tasks.problem import Grading, Problem
+from gapjax.tasks.references import check_reference
 
-Format = Literal["jsonl", "gsm8k", "math", "mbpp", "prontoqa"]
+__all__ = ["GRADING", "Format", "last_boxed", "read_problems", "read_rows"]
 
-GRADING: Mapping[Format, Grading] = {
-    "jsonl": "numeric",
-    "gsm8k": "numeric",
-    "math": "math",
-    "mbpp": "python",
-    "prontoqa": "exact",
-}
-
-
-class _Fault(Exception):
-    """What is wrong with a line."""
+_Row = Mapping[str, Any]
+_USUAL = "answer"
 
 
 def read_problems(
@@ -43,8 +38,9 @@ def read_problems(
     format: Format = "jsonl",
     *,
     prompt_field: str = "prompt",
-    answer_field: str = "answer",
+    answer_field: str = _USUAL,
     template: str = "{prompt}",
+    grading: Grading | None = None,
 ) -> tuple[Problem, ...]:
     """Read the problems of a file, in its order; blank lines are skipped.
 
@@ -52,27 +48,36 @@ def read_problems(
 
     - `path`: the file.
     - `format`: see the table above.
-    - `prompt_field`, `answer_field`: names of the fields, for the format `jsonl`; a line
-        without an answer (or with `null`) makes a problem that cannot be graded.
+    - `prompt_field`, `answer_field`: names of the fields, for the format `jsonl` (`a.b` for the
+        field `b` of an object `a`); a line without an answer (or with `null`) makes a problem
+        that cannot be graded. A name other than `answer` has to occur.
     - `template`: the prompt that the model sees, `{prompt}` standing for the problem's.
+    - `grading`: how responses will be graded; an answer that cannot be used for that is refused.
 
     **Raises:** `UserError` that names file and line.
     """
     if "{prompt}" not in template:
         raise UserError(f"template {template!r} lacks {{prompt}}", where="task.template")
 
-    def plain(row: dict[str, Any]) -> tuple[str, str | None]:
-        return _text(row, prompt_field), _optional(row, answer_field)
+    def plain(row: _Row) -> tuple[str, str | None]:
+        return text(row, prompt_field), optional(row, answer_field)
 
-    parse = plain if format == "jsonl" else _PARSERS[format]
-    problems = []
-    for number, row in read_rows(path):
+    parse = plain if format == "jsonl" else PARSERS[format]
+    rows = read_rows(path)
+    problems: dict[int, Problem] = {}
+    for number, row in rows:
         try:
             prompt, answer = parse(row)
-        except _Fault as fault:
+            if grading is not None and answer is not None:
+                check_reference(answer, grading)
+        except Fault as fault:
             raise UserError(str(fault), where=f"{path}, line {number}") from fault
-        problems.append(Problem(template.replace("{prompt}", prompt), answer))
-    return tuple(problems)
+        problems[number] = Problem(template.replace("{prompt}", prompt), answer)
+    if format == "jsonl":
+        if not any(_has(row, answer_field) for _, row in rows):
+            _refuse_absent(answer_field, rows, path, graded=grading is not None)
+        _refuse_contradictions(problems, path)
+    return tuple(problems.values())
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -81,6 +86,8 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     **Raises:** `UserError` that names file and line, also for a file without any object.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UserError("is not a file", where=path)  # a device may never end
         # Only "\n" ends a line: U+2028 may occur within a JSON text.
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
@@ -92,9 +99,16 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, parse_constant=_no_constant)
+            row = json.loads(
+                line,
+                parse_float=Written,
+                parse_constant=_no_constant,
+                object_pairs_hook=_without_repetition,
+            )
         except (ValueError, RecursionError) as error:
             raise UserError(f"not JSON ({error})", where=f"{path}, line {number}") from error
+        except Fault as fault:
+            raise UserError(str(fault), where=f"{path}, line {number}") from fault
         if not isinstance(row, dict):
             raise UserError("not a JSON object", where=f"{path}, line {number}")
         rows.append((number, row))
@@ -107,86 +121,42 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
 
 
-def last_boxed(text: str) -> str | None:
-    """What stands inside the last `\\boxed{}` (or `\\fbox{}`), braces balanced."""
-    start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))
-    if start < 0:
-        return None
-    begin = text.index("{", start) + 1
-    depth = 1
-    for end in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[end], 0)
-        if depth == 0:
-            return text[begin:end].strip()
-    return None
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise Fault(f"field {shown(twice)} occurs twice")
+    return row
 
 
-def _gsm8k(row: dict[str, Any]) -> tuple[str, str]:
-    _, mark, answer = _text(row, "answer").rpartition("####")
-    if not mark or not answer.strip():
-        raise _Fault("field 'answer' has no final answer after '#### '")
-    return _text(row, "question"), answer.strip()
-
-
-def _math(row: dict[str, Any]) -> tuple[str, str]:
-    answer = last_boxed(_text(row, "solution"))
-    if not answer:
-        raise _Fault("field 'solution' has no \\boxed{} answer")
-    return _text(row, "problem"), answer
-
-
-def _mbpp(row: dict[str, Any]) -> tuple[str, str]:
-    tests = row.get("test_list")
-    if not isinstance(tests, list) or not tests or not all(isinstance(t, str) for t in tests):
-        raise _Fault("field 'test_list' is not a list of tests")
-    text = _text(row, "text" if "text" in row else "prompt")
-    listed = "\n".join(tests)
-    prompt = f"{text}\nYour code should pass these tests:\n\n{listed}\n"
-    setup = _optional(row, "test_setup_code") or ""
-    return prompt, f"{setup}\n{listed}".strip()
-
-
-def _prontoqa(row: dict[str, Any]) -> tuple[str, str]:
-    answer = _text(row, "answer").strip()
-    if answer not in ("True", "False"):
-        raise _Fault(f"field 'answer' is {answer!r}, neither 'True' nor 'False'")
-    facts, query = (_text(row, name).strip() for name in ("question", "query"))
-    return f"{facts}\n{query}\nReply with one word: True or False.", answer
-
-
-_PARSERS: Mapping[Format, Callable[[dict[str, Any]], tuple[str, str | None]]] = {
-    "gsm8k": _gsm8k,
-    "math": _math,
-    "mbpp": _mbpp,
-    "prontoqa": _prontoqa,
-}
-
-
-def _text(row: dict[str, Any], name: str) -> str:
-    if name not in row:
-        raise _Fault(f"no field {name!r}; there are: {', '.join(map(repr, row)) or 'none'}")
-    value = row[name]
-    if not isinstance(value, str) or not value.strip():
-        raise _Fault(f"field {name!r} is not a text: {json.dumps(value)[:80]}")
-    return _encodable(value, name)
-
-
-def _optional(row: dict[str, Any], name: str) -> str | None:
-    """An answer; numbers are taken as they are written."""
-    value = row.get(name)
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return _encodable(value, name)
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf:
-        return str(value)
-    raise _Fault(f"field {name!r} is neither a text nor a number: {json.dumps(value)[:80]}")
-
-
-def _encodable(text: str, name: str) -> str:
-    """JSON can express half a character (a lone surrogate), which no tokenizer takes."""
+def _has(row: _Row, name: str) -> bool:
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise _Fault(f"field {name!r} holds a lone surrogate: {json.dumps(text)[:80]}") from error
-    return text
+        look_up(row, name)
+    except KeyError:
+        return False
+    return True
+
+
+def _refuse_absent(
+    name: str, rows: Sequence[tuple[int, _Row]], path: Path, *, graded: bool
+) -> None:
+    """Answers that no line has: right if there are to be none, else a name that was mistyped."""
+    known = dict.fromkeys(field for _, row in rows for field in row)
+    near = meant(name, known)
+    if name != _USUAL or (graded and near):
+        raise UserError(
+            f"no line has the field {name!r} of task.answer_field",
+            where=path,
+            hint=f"did you mean {shown(near)}?" if near else f"there are: {listed(known)}",
+        )
+
+
+def _refuse_contradictions(problems: Mapping[int, Problem], path: Path) -> None:
+    first: dict[str, int] = {}
+    for number, problem in problems.items():
+        earlier = first.setdefault(problem.prompt.strip(), number)
+        if problems[earlier].answer != problem.answer:
+            raise UserError(
+                f"has the prompt of line {earlier} with another answer",
+                where=f"{path}, line {number}",
+            )

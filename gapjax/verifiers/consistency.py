@@ -12,9 +12,10 @@ from jaxtyping import Float
 from gapjax.generation import Samples
 from gapjax.models import LoadedModel
 from gapjax.tasks import Grading, Problem
-from gapjax.tasks.jsonl import last_boxed
+from gapjax.tasks.boxed import last_boxed
 from gapjax.verifiers.base import decoded
 from gapjax.verifiers.numbers import final_number
+from gapjax.verifiers.words import final_word
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,9 @@ class SelfConsistency:
     With the threshold 0.5 the majority's answers pass. A candidate without a final answer
     scores 0, and has a vote all the same.
 
-    - `method`: what the final answer is: for `"numeric"` the last number, for `"math"` what is
-      inside the last `\\boxed{}` or else the text, otherwise the text.
+    - `method`: what the final answer is: for `"numeric"` the final number (or what stands in its
+      place, as it is written), for `"math"` what is inside the last `\\boxed{}` or else the text,
+      for `"exact"` the final word or else the text, otherwise the text.
 
     Source: arXiv:2203.11171 (majority voting over sampled answers).
     """
@@ -46,5 +48,8 @@ class SelfConsistency:
     def _final(self, text: str) -> object:
         if self.method == "numeric":
             return final_number(text)
-        boxed = last_boxed(text) if self.method == "math" else None
-        return text.strip() if boxed is None else boxed
+        if self.method == "math":
+            boxed = last_boxed(text)
+            return text.strip() if boxed is None else boxed or None
+        word = final_word(text) if self.method == "exact" else None
+        return word or text.strip()

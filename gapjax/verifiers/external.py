@@ -105,7 +105,7 @@ class External:
 
         def grade(texts: Sequence[tuple[str, str]]) -> list[Grade]:
             responses, answers = zip(*texts, strict=True)
-            return grade_all(responses, answers, self._method, run_code=self._run_code)
+            return grade_all(responses, answers, self._method, run_code=self._run_code, free=True)
 
         verdicts = in_shares(grade, [(pairs[i][1], answer) for i, answer in known])
         for (i, _), verdict in zip(known, verdicts, strict=True):

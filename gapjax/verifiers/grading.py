@@ -12,8 +12,10 @@ from typing import Literal
 
 from gapjax.errors import UserError
 from gapjax.tasks import Grading
+from gapjax.tasks.numbers import Number, read_number
 from gapjax.verifiers.numbers import final_number
 from gapjax.verifiers.python_tests import extract_code, run_tests
+from gapjax.verifiers.words import compare_words, final_word
 from gapjax.verifiers.workers import Crashed, TimedOut, WorkerPool
 
 Grade = Literal["correct", "incorrect", "timeout", "error"]
@@ -31,15 +33,17 @@ def grade(
 
     - `response`: free text.
     - `answer`: the reference; for `"python"` the code of the tests.
-    - `method`: `"numeric"` compares the final numbers exactly (see
-        `gapjax.verifiers.numbers.final_number`); `"exact"` the texts without surrounding
-        space; `"math"` expressions by math-verify in a process of its own; `"python"` runs
-        the tests on the response's code.
+    - `method`: `"numeric"` compares the final number (see `gapjax.verifiers.numbers`) with the
+        answer, one number and nothing else (see `gapjax.tasks.numbers`), exactly; `"exact"` the
+        texts without surrounding space, or words if the answer is one (see
+        `gapjax.verifiers.words`); `"math"` expressions by math-verify in a process of its own;
+        `"python"` runs the tests on the response's code.
     - `run_code`: `"python"` runs nothing without it: the process has limits but is **no
         sandbox**, see `gapjax.verifiers.python_tests`.
 
-    **Returns:** a timeout or an error of the grading (a reference that cannot be read, a worker
-    that crashed) is an outcome of its own.
+    **Returns:** what could not be judged is an outcome of its own: `"timeout"`; `"error"` where
+    the answer is not what the method compares with, the response ends in something that is not
+    one number, units differ, or a worker crashed.
 
     **Raises:** `UserError` if math-verify is not installed, or `run_code` is missing.
     """
@@ -52,16 +56,23 @@ def grade_all(
     method: Grading = "numeric",
     *,
     run_code: bool = False,
+    free: bool = False,
 ) -> list[Grade]:
-    """`grade` for many pairs; what needs processes uses several at once."""
+    """`grade` for many pairs; what needs processes uses several at once.
+
+    **Arguments:**
+
+    - `free`: the answers are responses themselves, such as a stronger model's: their final
+        number, expression or word counts.
+    """
     pairs = list(zip(responses, answers, strict=True))
     match method:
         case "exact":
-            return ["correct" if r.strip() == a.strip() else "incorrect" for r, a in pairs]
+            return [compare_words(r, (free and final_word(a)) or a) for r, a in pairs]
         case "numeric":
-            return [_numeric(*pair) for pair in pairs]
+            return [_numeric(*pair, free=free) for pair in pairs]
         case "math":
-            requests = [{"response": r, "answer": a} for r, a in pairs]
+            requests = [{"response": r, "answer": a, "free": free} for r, a in pairs]
             return [_outcome(reply) for reply in _math_pool().ask_all(requests)]
         case "python":
             if not run_code:
@@ -74,12 +85,15 @@ def grade_all(
     raise UserError(f"unknown grading method {method!r}", hint="numeric, exact, math or python")
 
 
-def _numeric(response: str, answer: str) -> Grade:
-    reference = final_number(answer)
-    if reference is None:
+def _numeric(response: str, answer: str, *, free: bool) -> Grade:
+    reference = final_number(answer) if free else read_number(answer)
+    if not isinstance(reference, Number):
         return "error"
     found = final_number(response)
-    return "correct" if found is not None and found.agrees_with(reference) else "incorrect"
+    if found is None:
+        return "incorrect"
+    agrees = found.agrees_with(reference) if isinstance(found, Number) else None
+    return "error" if agrees is None else "correct" if agrees else "incorrect"
 
 
 def _unit_tests(response: str, tests: str) -> Grade:

@@ -22,8 +22,9 @@ def main(timeout: float) -> None:
     logging.disable(logging.WARNING)
     from math_verify import parse, verify
 
-    def correct(response: str, answer: str) -> bool:
-        gold = parse(f"\\boxed{{{answer}}}", parsing_timeout=None, raise_on_error=True)
+    def correct(response: str, answer: str, free: bool) -> bool:
+        answer = answer if free else f"\\boxed{{{answer}}}"
+        gold = parse(answer, parsing_timeout=None, raise_on_error=True)
         if not gold:
             raise ValueError("the reference answer cannot be parsed")
         found = parse(response, parsing_timeout=None, raise_on_error=True)
@@ -38,9 +39,7 @@ def main(timeout: float) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
         try:
-            reply: dict[str, bool | str] = {
-                "correct": correct(request["response"], request["answer"])
-            }
+            reply: dict[str, bool | str] = {"correct": correct(**request)}
         except Exception as error:  # whatever it is, it is this answer's outcome
             reply = {"error": f"{type(error).__name__}: {error}"[:500]}
         print(json.dumps(reply), flush=True)

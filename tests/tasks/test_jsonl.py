@@ -49,10 +49,22 @@ def test_any_field_names_and_optional_answers(tmp_path) -> None:
                 "text": "Write add.",
                 "test_list": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"],
                 "test_setup_code": "import math",
+                "challenge_test_list": ["assert add(9, 9) == 18"],
             },
             "Write add.\nYour code should pass these tests:\n\n"
             "assert add(1, 2) == 3\nassert add(0, 0) == 0\n",
             "import math\nassert add(1, 2) == 3\nassert add(0, 0) == 0",
+        ),
+        (
+            "mbpp",
+            {
+                "prompt": "Area of a circle.",
+                "test_imports": ["import math", "import re"],
+                "test_list": ["assert math.isclose(circle(1), math.pi)"],
+            },
+            "Area of a circle.\nYour code should pass these tests:\n\n"
+            "assert math.isclose(circle(1), math.pi)\n",
+            "import math\nimport re\nassert math.isclose(circle(1), math.pi)",
         ),
         (
             "prontoqa",
@@ -82,7 +94,22 @@ def test_formats(format, row, prompt, answer, tmp_path) -> None:
         ("gsm8k", '{"question": "?", "answer": "7"}', "####"),
         ("math", '{"problem": "?", "solution": "\\\\boxed{7"}', "boxed"),
         ("mbpp", '{"text": "?", "test_list": []}', "test_list"),
+        ("mbpp", '{"text": "?", "test_list": "assert True"}', "not a list of texts"),
+        ("mbpp", '{"text": "?", "test_list": [" "]}', "not a list of tests"),
+        ("mbpp", '{"text": "?", "test_list": ["assert 1"], "test_imports": [3]}', "test_imports"),
+        ("mbpp", '{"text": "?", "test_list": ["assert 1"], "plus_tests": []}', "would not be run"),
         ("prontoqa", '{"question": "?", "query": "?", "answer": "B"}', "neither 'True'"),
+        ("jsonl", '{"prompt": "?", "answer": 1, "answer": 2}', "'answer' occurs twice"),
+        ("jsonl", '{"prompt": "?", "answer": true}', "neither a text nor a number"),
+        ("jsonl", '{"prompt": "?", "answer": ' + "9" * 5000 + "}", "not JSON (Exceeds the limit"),
+        ("jsonl", "[" * 10**5, "not JSON"),
+        ("jsonl", '{"prompt": ' + "[" * 900 + "]" * 900 + "}", "not a text"),
+        ("jsonl", '{"\\ud800\\u001b": 3}', r"there are: '\ud800\x1b'"),
+        ("jsonl", "{" + ", ".join(f'"f{i}": 1' for i in range(10**4)) + "}", "and 9988 more"),
+        ("jsonl", '\ufeff{"prompt": "?"}', "not JSON (Unexpected UTF-8 BOM"),
+        ("jsonl", '{"prompt": "?"} {"prompt": "!"}', "not JSON (Extra data"),
+        ("jsonl", '{"prompt": "\x00"}', "not JSON (Invalid control character"),
+        ("jsonl", '{"prompt": "?", "answer": "False"}', "the prompt of line 1 with another answer"),
     ],
 )
 def test_faults_name_file_and_line(format, line, complaint, tmp_path) -> None:
@@ -101,6 +128,72 @@ def test_faults_name_file_and_line(format, line, complaint, tmp_path) -> None:
         read_problems(path, format)
     assert f"{path}, line 3: " in str(caught.value)
     assert complaint in str(caught.value)
+    assert len(str(caught.value)) < 600
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("grading", "answer", "complaint"),
+    [
+        ("numeric", "(1, 2)", "'(1, 2)' is not one number"),
+        ("numeric", "3 or 4", "choose task.grading math or exact"),
+        ("numeric", "assert f(1)", "not one number"),
+        ("numeric", " ", "empty"),
+        ("exact", "", "empty"),
+        ("python", "42", "tests nothing"),
+        ("python", "f(1) == ", "no Python code"),
+        ("python", "(" * 10**4, "no Python code"),
+        ("python", "assert f(1)\x00", "no Python code"),
+    ],
+)
+def test_answers_that_cannot_be_graded_so(grading, answer, complaint, tmp_path) -> None:
+    path = write(
+        tmp_path / "x.jsonl",
+        {"prompt": "Any?", "answer": None},
+        {"prompt": "?", "answer": answer},
+    )
+    with pytest.raises(UserError) as caught:
+        read_problems(path, grading=grading)
+    assert f"{path}, line 2: " in str(caught.value)
+    assert complaint in str(caught.value)
+    assert len(read_problems(path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "complaint"),
+    [
+        ("anwser", "no line has the field 'anwser' of task.answer_field; did you mean 'answers'?"),
+        ("reward.truth", "no line has the field 'reward.truth'"),
+        ("gold", "there are: 'prompt', 'answers', 'reward_model'"),
+    ],
+)
+def test_an_answer_field_that_no_line_has(field, complaint, tmp_path) -> None:
+    row = {"prompt": "?", "answers": "4", "reward_model": {"ground_truth": "5", "a.b": 6}}
+    path = write(tmp_path / "x.jsonl", row, {"prompt": "!"})
+    with pytest.raises(UserError) as caught:
+        read_problems(path, answer_field=field)
+    assert complaint in str(caught.value)
+    # The usual name may be absent, as in a file without answers; a similar one is a mistake.
+    assert {problem.answer for problem in read_problems(path)} == {None}
+    with pytest.raises(UserError, match="did you mean 'answers'"):
+        read_problems(path, grading="numeric")
+    nested = read_problems(path, answer_field="reward_model.ground_truth", grading="numeric")
+    assert [problem.answer for problem in nested] == ["5", None]
+
+
+def test_numbers_are_taken_as_they_are_written(tmp_path) -> None:
+    lines = [f'{{"prompt": "{i}", "answer": {text}}}' for i, text in enumerate(WRITTEN)]
+    problems = read_problems(write(tmp_path / "x.jsonl", *lines), grading="numeric")
+    assert [problem.answer for problem in problems] == WRITTEN
+
+
+WRITTEN = ["2.50", "12345678901234567890.25", "1e22", "-0.0", "7", "123456789012345678901234567890"]
+
+
+def test_windows_files(tmp_path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "?", "answer": 4}\r\n\r\n{"prompt": "!"}\r\n')
+    assert read_problems(path) == (Problem("?", "4"), Problem("!", None))
 
 
 def test_files_that_hold_nothing(tmp_path) -> None:
@@ -150,10 +243,30 @@ def test_overlapping_splits_cannot_be_made() -> None:
         Splits(train=(Problem("a"),), probe=(Problem("a", "1"),))
 
 
-def test_last_boxed() -> None:
-    assert last_boxed(r"\boxed{1} \boxed{\frac{a}{b}}") == r"\frac{a}{b}"
-    assert last_boxed(r"\fbox{ 3 }") == "3"
-    assert last_boxed("nothing") is None
+@pytest.mark.parametrize(
+    ("solution", "answer"),
+    [
+        (r"\boxed{1} \boxed{\frac{a}{b}}", r"\frac{a}{b}"),
+        (r"\fbox{ 3 }", "3"),
+        (r"is $\boxed 2$.", "2"),
+        (r"is $\boxed {2}$.", "2"),
+        (r"is $\boxed\frac12$.", r"\frac12"),
+        (r"is $\boxed12$", "12"),
+        (r"is \boxed 2.", "2"),
+        (r"is \(\boxed x\) so", "x"),
+        ("is \\boxed 2\nand 3", "2"),
+        (r"$\boxed{3}$, no $\boxed 4$", "4"),
+        (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
+        (r"\boxed{\left\{1\right.}", r"\left\{1\right."),
+        (r"\boxed{\boxed{3}}", "3"),
+        (r"\boxed{\text{a}\}", ""),  # never closed
+        (r"\boxed{}", ""),
+        (r"\boxedness{3}", None),
+        ("nothing", None),
+    ],
+)
+def test_last_boxed(solution: str, answer: str | None) -> None:
+    assert last_boxed(solution) == answer
 
 
 @pytest.mark.skipif(not GSM8K.exists(), reason="GSM8K is not there")

@@ -32,7 +32,7 @@ GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "train.jsonl"
         ("1,234", "1.234", "incorrect"),
         ("7.0", "7", "correct"),
         ("0.10", "0.1", "correct"),
-        ("3-4", "4", "correct"),
+        ("3-4", "4", "error"),
         ("3 - 4 = -1", "-1", "correct"),
         ("-1", "1", "incorrect"),
         ("#### 42\nThat took 3 steps", "42", "correct"),
@@ -47,8 +47,8 @@ GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "train.jsonl"
         ("it fell by \u22125 degrees", "-5", "correct"),
         ("an area of 12 m^2", "12", "correct"),
         ("12 m2", "12 square metres", "correct"),
-        ("3,4", "4", "correct"),
-        ("3,4", "34", "incorrect"),
+        ("3,4", "4", "error"),
+        ("3,4", "34", "error"),
         ("1{,}000", "1,000", "correct"),
         ("50%", "50", "correct"),
         ("50%", "0.5", "correct"),
@@ -63,15 +63,33 @@ GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "train.jsonl"
         ("2/6", "1/3", "correct"),
         ("0.333", "1/3", "incorrect"),
         ("1.5e3", "1500", "correct"),
-        ("7/0", "7", "incorrect"),
+        ("7/0", "7", "error"),
         # the marked answer, wherever it stands
         ("\\boxed{12} as 3 + 9", "12", "correct"),
         ("#### 10 - 3 = 7", "7", "correct"),
         ("#### 7 apples in 2 bags", "7", "correct"),
         ("####\n5", "5", "correct"),
-        # a reference without a number cannot be graded
+        # a reference that is not one number cannot be graded
         ("7", "seven", "error"),
-        ("9" * 5000, "7", "incorrect"),
+        ("7", "the answer is 7", "error"),
+        ("5 \\times 10^9", "3 \\times 10^8", "incorrect"),
+        ("5\\sqrt{3}", "2\\sqrt{3}", "error"),
+        ("3", "3\\pi", "error"),
+        ("(7, 2)", "(1, 2)", "error"),
+        ("4:30", "3:30", "error"),
+        ("2^5", "2^10", "error"),
+        ("99,\\!000", "10,\\!000", "incorrect"),
+        # nor can what is not one number be the answer, right or wrong
+        ("\\boxed{2^5}", "32", "error"),
+        ("9" * 5000, "7", "error"),
+        ("1e999999999", "7", "error"),
+        # nothing is converted
+        ("2 hours", "120 minutes", "error"),
+        ("2 hours", "2 h", "correct"),
+        ("2 hours", "2", "correct"),
+        ("$5", "5 dollars", "correct"),
+        ("$5", "5 euros", "error"),
+        ("5 pounds", "£5", "correct"),
     ],
 )
 def test_numeric(response: str, answer: str, expected: str) -> None:
@@ -79,8 +97,22 @@ def test_numeric(response: str, answer: str, expected: str) -> None:
 
 
 def test_exact() -> None:
-    assert grade(" yes\n", "yes", method="exact") == "correct"
-    assert grade("yes.", "yes", method="exact") == "incorrect"
+    assert grade(" (a + b)^2\n", "(a + b)^2", method="exact") == "correct"
+    assert grade("(a + b)^2.", "(a + b)^2", method="exact") == "incorrect"
+    assert grade("**Yes.**", "yes", method="exact") == "correct"
+
+
+@pytest.mark.parametrize(
+    ("method", "response", "answer", "expected"),
+    [
+        ("numeric", "so it is 7", "3 + 4 = 7.", "correct"),
+        ("numeric", "7", "We get 2^10.", "error"),
+        ("exact", "True", "The answer is: **true**.", "correct"),
+        ("exact", "True", "false", "incorrect"),
+    ],
+)
+def test_answers_that_are_responses(method, response, answer, expected) -> None:
+    assert grade_all([response], [answer], method, free=True) == [expected]
 
 
 @pytest.mark.fast
