@@ -58,6 +58,13 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     sample.add_argument(
         "--top-p", type=float, metavar="P", help="draw from the fewest tokens with probability P"
     )
+    sample.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a text that ends an answer, beside the model's end tokens; may be repeated",
+    )
     sample.add_argument("--seed", type=int, default=0, help="of all randomness (default 0)")
     sample.add_argument(
         "--chat",
@@ -118,7 +125,7 @@ def _sample(arguments: argparse.Namespace) -> None:
         key=jax.random.key(arguments.seed),
         n=arguments.n,
         max_new_tokens=arguments.max_new_tokens,
-        stop=loaded.ends.tokens,
+        stop=generation.stops_of(loaded, arguments.stop),
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         top_p=arguments.top_p,

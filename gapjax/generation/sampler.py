@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -15,47 +14,18 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from gapjax.errors import UserError
+from gapjax.generation.automaton import ENDED, START
 from gapjax.generation.batching import bucketed, chunks, pad_left
 from gapjax.generation.draw import Truncation, draw
 from gapjax.generation.limits import longest_prompt
+from gapjax.generation.samples import Samples, with_texts
+from gapjax.generation.stops import Stops, StopTable
 from gapjax.models.transformer import Prefix, Transformer
 from gapjax.parallel.distributed import to_host
 from gapjax.parallel.layout import Layout
 
 _SHRINK = 4  # unfinished answers move to a batch of a quarter of the size …
 _SMALLEST_BATCH = 8  # … unless that would be smaller than this
-
-
-@dataclasses.dataclass(frozen=True)
-class Samples:
-    """N sampled answers of each of P prompts, right-padded to T tokens.
-
-    The stop token is part of the answer: its probability is the model's belief that
-    the answer ends there.
-    """
-
-    tokens: Int[np.ndarray, "P N T"]  # 0 beyond the length
-    logprobs: Float[np.ndarray, "P N T"]  # nats, under the untempered model; 0 beyond
-    lengths: Int[np.ndarray, "P N"]  # tokens, the stop token included
-    finished: Bool[np.ndarray, "P N"]  # False: cut off at max_new_tokens
-
-    @property
-    def uncertainties(self) -> Float[np.ndarray, "P N"]:
-        """Total negative log-likelihoods (nats): `U_f(ŷ|x)` of arXiv:2507.00075."""
-        return -np.asarray(self.logprobs, np.float64).sum(axis=-1)
-
-    def answer(self, prompt: int, sample: int) -> list[int]:
-        """Token ids of one answer, the stop token included."""
-        return self.tokens[prompt, sample, : self.lengths[prompt, sample]].tolist()
-
-    def text_tokens(self, prompt: int, sample: int) -> list[int]:
-        """Token ids of one answer without the stop token."""
-        return self.answer(prompt, sample)[: -1 if self.finished[prompt, sample] else None]
-
-    def answers(self) -> list[list[list[int]]]:
-        """Token ids of all answers, stop tokens included, as `score` takes them."""
-        prompts, samples = self.lengths.shape
-        return [[self.answer(p, n) for n in range(samples)] for p in range(prompts)]
 
 
 def sample(
@@ -65,7 +35,7 @@ def sample(
     key: Key[Array, ""],
     n: int,
     max_new_tokens: int,
-    stop: Collection[int],
+    stop: Stops | Collection[int],
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -85,7 +55,7 @@ def sample(
     - `key`: a PRNG key.
     - `n`: answers of each prompt; they share its prefill.
     - `max_new_tokens`: at which unfinished answers are cut off.
-    - `stop`: token ids that end an answer.
+    - `stop`: what ends an answer: token ids, or what `stops_of` made of stop texts.
     - `temperature`: divides the logits; 0 takes the most likely token.
     - `top_k`: draw from the so many most likely tokens.
     - `top_p`: of those, draw from the fewest that hold this share of the probability.
@@ -101,6 +71,7 @@ def sample(
     layout = model.layout
     if layout is not None:
         at_once = layout.rows(at_once)
+    stops = stop if isinstance(stop, Stops) else Stops(stop)
     graph, state = nnx.split(model)
     parts = []
     for rows in chunks(len(prompts), at_once):
@@ -113,13 +84,15 @@ def sample(
             temperature < np.finfo(np.float32).tiny,
             state,
             *(batch if layout is None else layout.place_batch(batch)),
-            np.asarray(sorted(stop), np.int32),
+            np.asarray(sorted(stops.tokens), np.int32),
+            None if stops.texts is None else stops.texts.table,
             float(temperature),
             Truncation(top_k, None if top_p is None else float(top_p)),
         )
         kept = len(np.unique(rows))
-        parts.append([array[:kept] for array in to_host(part)])
-    return Samples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        parts.append([array[:kept] for array in to_host(part[:4])])
+    samples = Samples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return samples if stops.texts is None else with_texts(samples, stops)
 
 
 def _check_settings(
@@ -141,6 +114,7 @@ class _Answers(NamedTuple):
     logprobs: Float[Array, "A B T"]
     lengths: Int[Array, "A B"]
     done: Bool[Array, "A B"]
+    matching: Int[Array, "A B"] | None  # the automaton's states; None without stop texts
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -154,13 +128,14 @@ def _sample(
     prompt_mask: Bool[Array, "P S"],
     keys: Key[Array, " P"],
     stop: Int[Array, " stops"],
+    stop_table: StopTable | None,
     temperature: Float[Array, ""] | float,
     truncation: Truncation,
 ) -> _Answers:
     def answers(state: nnx.State, batch: tuple, settings: tuple) -> _Answers:
         return _answers(nnx.merge(graph, state), n, slots, greedy, *batch, *settings)
 
-    batch, settings = (prompts, prompt_mask, keys), (stop, temperature, truncation)
+    batch, settings = (prompts, prompt_mask, keys), (stop, stop_table, temperature, truncation)
     layout: Layout | None = nnx.merge(graph, state).layout
     if layout is None or not layout.replicated:
         return answers(state, batch, settings)
@@ -185,6 +160,7 @@ def _answers(
     prompt_mask: Bool[Array, "P S"],
     keys: Key[Array, " P"],
     stop: Int[Array, " stops"],
+    stop_table: StopTable | None,
     temperature: Float[Array, ""] | float,
     truncation: Truncation,
 ) -> _Answers:
@@ -200,12 +176,18 @@ def _answers(
             token = draw(logits, uniforms[:, :, step], temperature, truncation)
         chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0]
         logprob = chosen - jax.nn.logsumexp(logits, axis=-1)
-        tokens, logprobs, lengths, done = answers
+        tokens, logprobs, lengths, done, matching = answers
+        ends = jnp.isin(token, stop)
+        if stop_table is not None:
+            classes, moves = map(jnp.asarray, stop_table)
+            matching = moves[classes[token], matching].astype(jnp.int32)
+            ends |= matching == ENDED
         return _Answers(
             tokens.at[:, :, step].set(jnp.where(done, 0, token)),
             logprobs.at[:, :, step].set(jnp.where(done, 0.0, logprob)),
             lengths + ~done,
-            done | jnp.isin(token, stop),
+            done | ends,
+            matching,
         )
 
     def decoded(loop: tuple, prefix: Prefix, uniforms: Array, enough: int) -> tuple:
@@ -237,6 +219,7 @@ def _answers(
             jnp.zeros((*shape, slots), jnp.float32),
             jnp.zeros(shape, jnp.int32),
             jnp.zeros(shape, bool),
+            None if stop_table is None else jnp.full(shape, START, jnp.int32),
         ),
         jnp.zeros((), jnp.int32),
         jnp.broadcast_to(first, (*shape, model.config.vocab_size)),

@@ -14,8 +14,11 @@ mask, which every model ignores.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gapjax.errors import UserError
+from gapjax.models.ends import find_ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -68,12 +71,22 @@ def _encode_after(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return ids[ids.index(hole) + 1 :]
 
 
-def stop_tokens(tokenizer: PreTrainedTokenizerFast, stop: Sequence[str]) -> list[int]:
-    """The ids of the tokens that contain one of the texts `stop`."""
-    if not stop:
-        return []
-    texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
-    return [i for i, text in enumerate(texts) if any(part in text for part in stop)]
+def stop_tokens(
+    tokenizer: PreTrainedTokenizerFast,
+    stop: Sequence[str] = (),
+    generation_config: Mapping[str, Any] | None = None,
+) -> list[int]:
+    """The end tokens of a model that is not at hand; of one that is, `LoadedModel.ends`.
+
+    **Raises:** `UserError` for stop texts, which tokens alone do not tell.
+    """
+    if stop:
+        raise UserError(
+            "stop texts may be made of several tokens",
+            where="stop",
+            hint="use gapjax.generation.stops_of",
+        )
+    return list(find_ends(tokenizer, generation_config, vocab_size=len(tokenizer)).tokens)
 
 
 def _as_chat(tokenizer: PreTrainedTokenizerFast, text: str) -> str:

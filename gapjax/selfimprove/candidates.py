@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from gapjax.errors import UserError
-from gapjax.generation import Samples, sample
+from gapjax.generation import Samples, sample, stops_of
 from gapjax.models import LoadedModel
-from gapjax.models.prompts import encode_prompt, stop_tokens
+from gapjax.models.prompts import encode_prompt
 from gapjax.parallel import in_shares
 from gapjax.selfimprove.problems import grading_of
 from gapjax.selfimprove.recipe import Recipe
@@ -160,7 +160,7 @@ def sample_answers(
         key=key,
         n=config.n,
         max_new_tokens=config.max_new_tokens,
-        stop={*loaded.ends.tokens, *stop_tokens(tokenizer, config.stop)},
+        stop=stops_of(loaded, config.stop),
         temperature=config.temperature,
         sequences_at_once=config.sequences_at_once,
         first=first,

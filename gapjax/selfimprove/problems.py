@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from gapjax.errors import UserError
+from gapjax.generation import stops_of
 from gapjax.models import LoadedModel
 from gapjax.paths import Path
 from gapjax.selfimprove.recipe import Recipe
@@ -165,10 +166,11 @@ def make_verifier(recipe: Recipe, external: External | None = None) -> Verifier:
 def check(recipe: Recipe, loaded: LoadedModel) -> None:
     """Find now what would otherwise stop a run after its first answers were sampled.
 
-    **Raises:** `UserError` if the model cannot be asked for verdicts, or cannot be taught where
-    an answer ends, or a package is missing.
+    **Raises:** `UserError` if the model cannot be asked for verdicts, stopped by the recipe's
+    texts, or taught where an answer ends, or a package is missing.
     """
     check_method(grading_of(recipe))
+    stops_of(loaded, recipe.sampling.stop)
     if recipe.external.examples and recipe.external.learn == "answer":
         loaded.ends.terminator()
     if recipe.verifier.method in ("true_false", "quality"):

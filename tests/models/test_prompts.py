@@ -6,6 +6,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from gapjax.errors import UserError
 from gapjax.models.prompts import encode_around, encode_prompt, encode_text, stop_tokens
 
 pytestmark = pytest.mark.fast
@@ -76,5 +77,11 @@ def test_no_prompt_ends_with_what_the_tokenizer_appends(form, opening) -> None:
     assert encode_around(chat, "Is", "it") == ([1, 3, 4, 6], [7, 3, 5])
 
 
-def test_tokens_with_a_stop_text() -> None:
-    assert stop_tokens(make_tokenizer(TEMPLATE), ["\n"]) == [10, 11]
+def test_end_tokens_by_the_old_name() -> None:
+    tokenizer = make_tokenizer(TEMPLATE)
+    assert stop_tokens(tokenizer) == [2]
+    assert stop_tokens(tokenizer, generation_config={"eos_token_id": [3, 2]}) == [2, 3]
+    tokenizer.eos_token = None
+    assert stop_tokens(tokenizer) == []
+    with pytest.raises(UserError, match="stops_of"):
+        stop_tokens(tokenizer, ["\n"])
