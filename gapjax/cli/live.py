@@ -163,11 +163,12 @@ def _accuracy(metrics: Mapping[str, float]) -> str:
             ("unscored", "without a score"),
             ("grading_timeouts", "timed out"),
             ("grading_errors", "not gradable"),
+            ("ungraded", "of the problems without an answer"),
         )
         if metrics.get(name)
     )
     if "solver_accuracy" not in metrics:
-        return failed
+        return failed + (", not graded" if metrics else "")
     return (
         f"   right: solver {metrics['solver_accuracy']:.1%}, "
         f"best-of-N {metrics['verifier_accuracy']:.1%}{failed}"

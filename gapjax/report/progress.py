@@ -47,7 +47,12 @@ def progress_section(run: RunFiles) -> Section:
                 "it repeats them, not that they are right.",
             )
         )
-    notes = [] if run.passes else ["No answers are known, so nothing can be said about accuracy."]
+    known = "grading_errors" in table
+    reason = "No answer could be graded" if known else "No answers are known"
+    notes = [] if run.passes else [f"{reason}, so nothing can be said about accuracy."]
+    if "ungraded" in table:
+        share = table["ungraded"].max()
+        notes.append(f"{share:.1%} of the problems have no answer, and count for no accuracy.")
     failed = {"grading_timeouts": "timed out", "grading_errors": "failed"}
     for column, what in failed.items():
         if column in table and table[column].max() > 0:

@@ -53,13 +53,21 @@ def summarise(outcomes: Outcomes) -> dict[str, float]:
 def _against_the_truth(outcomes: Outcomes) -> dict[str, float]:
     """Accuracies and the verifier's quality, over the problems with a known answer.
 
-    An answer whose grading failed is not right; how many there were stands beside. Selection
-    by the truth (`oracle`) is the best that any verifier could do with these samples; choosing
-    at random is the solver.
+    An answer whose grading failed is not right; how many there were stands beside, and alone if
+    they all did: then nothing is known of the truth. Selection by the truth (`oracle`) is the best
+    that any verifier could do with these samples; choosing at random is the solver.
     """
     known = outcomes.graded
     correct, scores = outcomes.correct[known], outcomes.scores[known]
     uncertainties, grades = outcomes.uncertainties[known], outcomes.grades[known]
+    failed = {
+        "grading_timeouts": (grades == "timeout").mean(),
+        "grading_errors": (grades == "error").mean(),
+    }
+    if not known.all():
+        failed["ungraded"] = 1 - known.mean()
+    if np.isin(grades, ("timeout", "error")).all():
+        return failed
     oracle = best_of_n(
         correct.astype(float),
         uncertainties,
@@ -73,9 +81,7 @@ def _against_the_truth(outcomes: Outcomes) -> dict[str, float]:
         "solver_accuracy_sem": _sem(correct.mean(axis=1)),
         "verifier_accuracy_sem": _sem(outcomes.of_chosen(outcomes.correct)[known]),
         "oracle_uncertainty": uncertainties[row, oracle.index].mean(),
-        "grading_timeouts": (grades == "timeout").mean(),
-        "grading_errors": (grades == "error").mean(),
-    }
+    } | failed
     scored = ~np.isnan(scores)
     if scored.any():
         metrics |= _of_the_scores(scores[scored], correct[scored])

@@ -17,6 +17,7 @@ from gapjax.trajectories import MIN_CHECKPOINTS
 
 # Draws of the Gaussian around the mode: chains, and of each.
 _CHAINS, _DRAWS = 2, 500
+_MANY = 0.1  # share of answers whose grading failed that is spoken of
 _SURE = 2.0  # standard errors that a change must exceed to be spoken of
 
 
@@ -140,6 +141,13 @@ def cautions(first: dict[str, float], now: dict[str, float]) -> list[str]:
     found = []
     if now["gap"] <= 0:
         found.append(f"the verifier is no better than the solver: gap {now['gap']:.3g} nats")
+    failed = now.get("grading_errors", 0) + now.get("grading_timeouts", 0)
+    if failed > _MANY:
+        found.append(
+            f"many answers could not be graded, and count as not right: {failed:.1%}"
+            if failed < 1
+            else "many answers could not be graded: none could, so no accuracy is known"
+        )
     # Without a score where the verifier had nothing to say on any selected answer.
     if {"verifier_accuracy", "verifier_score"} <= now.keys() & first.keys():
         change = now["verifier_accuracy"] - first["verifier_accuracy"]

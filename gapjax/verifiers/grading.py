@@ -12,6 +12,7 @@ from typing import Literal
 
 from gapjax.errors import UserError
 from gapjax.tasks import Grading
+from gapjax.tasks.boxed import last_boxed
 from gapjax.tasks.numbers import Number, read_number
 from gapjax.verifiers.numbers import final_number
 from gapjax.verifiers.python_tests import extract_code, run_tests
@@ -72,8 +73,7 @@ def grade_all(
         case "numeric":
             return [_numeric(*pair, free=free) for pair in pairs]
         case "math":
-            requests = [{"response": r, "answer": a, "free": free} for r, a in pairs]
-            return [_outcome(reply) for reply in _math_pool().ask_all(requests)]
+            return _expressions(pairs, free=free)
         case "python":
             if not run_code:
                 raise UserError(
@@ -94,6 +94,26 @@ def _numeric(response: str, answer: str, *, free: bool) -> Grade:
         return "incorrect"
     agrees = found.agrees_with(reference) if isinstance(found, Number) else None
     return "error" if agrees is None else "correct" if agrees else "incorrect"
+
+
+def _expressions(pairs: Sequence[tuple[str, str]], *, free: bool) -> list[Grade]:
+    """By math-verify. Which box counts, and how it is written, is the same for all methods."""
+    asked = [
+        (_boxed(r), _boxed(a) if free else f"\\boxed{{{last_boxed(a) or a}}}") for r, a in pairs
+    ]
+    readable = [i for i, (response, answer) in enumerate(asked) if response and answer]
+    requests = [dict(zip(("response", "answer"), asked[i], strict=True)) for i in readable]
+    grades: list[Grade] = ["error"] * len(pairs)
+    for i, reply in zip(readable, _math_pool().ask_all(requests), strict=True):
+        grades[i] = _outcome(reply)
+    return [g if r.strip() else "incorrect" for g, (r, _) in zip(grades, pairs, strict=True)]
+
+
+def _boxed(text: str) -> str:
+    """The last box of a text, which is empty if it was never closed, else the text."""
+    text = text.rpartition("</think>")[2].partition("<think>")[0]
+    boxed = last_boxed(text)
+    return text if boxed is None else boxed and f"\\boxed{{{boxed}}}"
 
 
 def _unit_tests(response: str, tests: str) -> Grade:

@@ -22,8 +22,7 @@ def main(timeout: float) -> None:
     logging.disable(logging.WARNING)
     from math_verify import parse, verify
 
-    def correct(response: str, answer: str, free: bool) -> bool:
-        answer = answer if free else f"\\boxed{{{answer}}}"
+    def correct(response: str, answer: str) -> bool:
         gold = parse(answer, parsing_timeout=None, raise_on_error=True)
         if not gold:
             raise ValueError("the reference answer cannot be parsed")

@@ -84,6 +84,10 @@ def test_failures_of_grading_are_counted_and_the_unknown_left_out() -> None:
     assert metrics["oracle_uncertainty"] == pytest.approx((2 + 1) / 2)
     assert metrics["verifier_uncertainty"] == 1
     assert metrics["pass_at_3"] == 1
+    assert metrics["ungraded"] == pytest.approx(1 / 3)
+    failed = summarise(outcomes_with([["error"] * 3, ["timeout", "error", "error"]]))
+    assert failed["grading_errors"] == pytest.approx(5 / 6)
+    assert not {"solver_accuracy", "pass_at_1", "ungraded", "verifier_brier"} & failed.keys()
     unknown = summarise(outcomes_with([[""] * 3] * 2))
     assert "solver_accuracy" not in unknown
     assert unknown["solver_uncertainty"] == 2

@@ -94,6 +94,9 @@ BASE = {
     [
         ({}, []),
         ({"gap": -0.1}, ["no better"]),
+        ({"grading_errors": 0.05, "grading_timeouts": 0.05}, []),
+        ({"grading_errors": 0.1, "grading_timeouts": 0.05}, ["count as not right: 15.0%"]),
+        ({"grading_errors": 1.0}, ["none could"]),
         ({"verifier_score": 0.9, "verifier_accuracy": 0.5}, ["the truth falls"]),
         ({"verifier_uncertainty_per_token": 0.1, "verifier_accuracy": 0.5}, ["the truth falls"]),
         ({"verifier_score": 0.9, "verifier_accuracy": 0.68}, []),  # within the error

@@ -141,6 +141,20 @@ def test_mathematical_expressions() -> None:
         (r"\boxed{3}", "4", "incorrect"),
         ("I do not know", "4", "incorrect"),
         ("", "4", "incorrect"),
+        # the last box, with braces or without
+        (r"\boxed{5} or \boxed{6}", "6", "correct"),
+        (r"\boxed{5} or \boxed{6}", "5", "incorrect"),
+        (r"$\boxed 2$.", "2", "correct"),
+        (r"$\boxed\frac12$.", "0.5", "correct"),
+        (r"<think>\boxed{3}</think>\boxed{4}", "4", "correct"),
+        (r"\boxed{1", "1", "error"),
+        # references of several parts are compared whole
+        (r"\boxed{4}", "3 or 4", "incorrect"),
+        (r"\boxed{2}", "(1, 2)", "incorrect"),
+        (r"\boxed{30}", "3:30", "incorrect"),
+        (r"\boxed{20}", r"\text{June 20}", "incorrect"),
+        (r"\boxed{2\sqrt{3}}", r"5\sqrt{3}", "incorrect"),
+        (r"\boxed{10{,}000}", r"10,\!000", "correct"),
     ]
     responses, answers, expected = zip(*cases, strict=True)
     assert tuple(grade_all(responses, answers, "math")) == expected
