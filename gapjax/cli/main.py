@@ -63,8 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"gapjax: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("gapjax: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as end:
+        # A command that can go on says how.
+        print("; ".join(["gapjax: interrupted", *map(str, end.args)]), file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         # `gapjax fit ... | head` closed our output: not an error, and not our defect.

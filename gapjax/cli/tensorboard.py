@@ -8,6 +8,21 @@ from gapjax.errors import UserError
 from gapjax.selfimprove import Event, Judged, Measured, Selected, Trained
 
 
+def check_installed() -> None:
+    """Make sure that TensorBoard can be written for.
+
+    **Raises:** `UserError` if its package is not there.
+    """
+    try:
+        import tensorboardX  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "tensorboardX is not installed",
+            where="--tensorboard",
+            hint="pip install 'gapjax[tensorboard]'",
+        ) from error
+
+
 class TensorBoard:
     """Writes events of a run under the optimizer step at which they came.
 
@@ -18,14 +33,8 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, *, step: int) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ModuleNotFoundError as error:
-            raise UserError(
-                "tensorboardX is not installed",
-                where="--tensorboard",
-                hint="pip install 'gapjax[tensorboard]'",
-            ) from error
+        from tensorboardX import SummaryWriter
+
         self._step = step
         self._writer = SummaryWriter(str(folder), purge_step=step or None, flush_secs=10)
 

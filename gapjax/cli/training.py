@@ -106,34 +106,42 @@ def _train(arguments: argparse.Namespace) -> None:
         raise UserError("--out DIR is required", hint="see `gapjax train --help`")
     if arguments.profile is not None and arguments.profile < 1:
         raise UserError(f"{arguments.profile} steps cannot be traced", where="--profile")
+    from gapjax.cli.tensorboard import check_installed
     from gapjax.parallel import from_first, is_first
     from gapjax.parallel.join import expect, join
     from gapjax.selfimprove import Preempted
 
     out = resolved(arguments.out)
 
-    def goes_on() -> bool:
+    def goes_on() -> tuple[bool, bool]:
+        """Whether to resume, and whether to write for TensorBoard, as a run that goes on did."""
         # Nothing there yet is a run that was killed early: jobs may always pass --resume.
         resume = arguments.resume and out.is_dir() and any(out.iterdir())
         if not resume:
             refuse_existing(out, overwrite=arguments.overwrite)
-        return resume
+        board = arguments.tensorboard or (resume and (out / "tensorboard").is_dir())
+        if board:
+            check_installed()
+        return resume, board
 
     termination = Termination()
     join(arguments.coordinator, arguments.processes, arguments.process_id)
     try:
         with termination.heeded(), bound_to_others():
             expect(arguments.expect_processes, arguments.expect_devices)
+            resume, board = from_first(goes_on)
             _run(
                 recipe,
                 name,
                 out,
-                resume=from_first(goes_on),
+                resume=resume,
                 quiet=arguments.quiet or not is_first(),
-                tensorboard=arguments.tensorboard and is_first(),
+                tensorboard=board and is_first(),
                 termination=termination,
                 profile=arguments.profile,
             )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command with --resume goes on") from None
     except Preempted as end:
         print(f"gapjax: told to stop, saved {end}; --resume goes on", file=sys.stderr)
         sys.exit(PREEMPTED)
@@ -253,6 +261,8 @@ def _conclude(
     from gapjax.posterior import fit
     from gapjax.report import write_report
     from gapjax.report.figures import progress_figure
+    from gapjax.report.headline import gain_verdicts
+    from gapjax.report.run_files import read_run
     from gapjax.trajectories import MIN_CHECKPOINTS
 
     trajectory = folder.trajectory
@@ -273,3 +283,4 @@ def _conclude(
     say("writing the report ...")
     write_report(out, seed=recipe.seed)
     say(f"wrote {out}; look at {out / 'report.html'}")
+    say(gain_verdicts(read_run(out))[0].text)

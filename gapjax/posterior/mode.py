@@ -1,7 +1,7 @@
 """The point that fits best, and how the posterior spreads around it.
 
 Least squares (Levenberg-Marquardt, from several rates at once), then the posterior mode,
-then a Gaussian around the mode: a fast answer in itself and the sampler's starting point.
+then its curvature: of the Student-t that is a fast answer, and the sampler's starting point.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _MIN_CURVATURE = 0.05
 
 
 class Mode(NamedTuple):
-    """A Gaussian approximation of the posterior of each curve.
+    """The mode of each curve's posterior, and how sharp it is.
 
     - `centre`: the posterior mode, in the sampler's coordinates.
-    - `root`: a matrix whose product with its transpose is the covariance.
+    - `root`: a matrix whose product with its transpose is the inverse of the curvature.
     - `success`: whether the optimiser converged.
     """
 

@@ -7,30 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-SURE = 2.0  # standard errors beyond which a change is no noise
+from gapjax.paired import Change, change_error
 
 Kind = Literal["learning", "sharpening", "worse", "cannot tell"]
-
-
-class Change(NamedTuple):
-    """A share before and after, and the standard error of the difference."""
-
-    first: float
-    last: float
-    error: float
-
-    @property
-    def direction(self) -> int:
-        """1 up, -1 down, 0 within noise."""
-        difference = self.last - self.first
-        return int(np.sign(difference)) if abs(difference) > SURE * self.error else 0
-
-    def __str__(self) -> str:
-        difference = 100 * (self.last - self.first)
-        return (
-            f"{self.first:.1%} → {self.last:.1%} "
-            f"({difference:+.1f} ± {100 * self.error:.1f} points)"
-        )
 
 
 class Gain(NamedTuple):
@@ -109,7 +88,5 @@ def _right(row: Mapping[str, Any]) -> list[bool]:
 def _paired(
     pairs: Sequence[tuple[list[bool], list[bool]]], statistic: Callable[[list[bool]], Any]
 ) -> Change:
-    values = np.array([[statistic(each) for each in pair] for pair in pairs], dtype=float)
-    first, last = values.mean(axis=0).tolist()
-    error = float(np.diff(values).std(ddof=1) / np.sqrt(len(values)))
-    return Change(first, last, error)
+    first, last = np.array([[statistic(each) for each in pair] for pair in pairs], dtype=float).T
+    return Change(float(first.mean()), float(last.mean()), change_error(first, last))

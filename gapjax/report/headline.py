@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gapjax.foreign import shown
-from gapjax.report.gain import SURE, gain_of, judge_gain
+from gapjax.paired import SURE
+from gapjax.report.gain import gain_of, judge_gain
 from gapjax.report.outcome import Outcome
 from gapjax.report.page import Section, Table, Tone, Verdict
 from gapjax.report.run_files import RunFiles
@@ -71,14 +72,12 @@ def cards(run: RunFiles, outcome: Outcome | None) -> list[Card]:
 
 
 def headline_section(run: RunFiles, outcome: Outcome | None) -> Section:
-    """Where the run ended and why, and whether it learned or sharpened."""
-    verdicts = [_ending(run), _gain(run)]
+    """Whether the run learned or sharpened; where it ended and why."""
+    verdicts = [*gain_verdicts(run), _ending(run)]
     if outcome is not None:
         tone: Tone = "good" if outcome.identified else "unsure"
         verdicts.append(Verdict(f"Limit of U_s: {outcome.reason}.", tone))
     tables = [_tested(row["before"], row["after"]) for row in run.of("test")[-1:]]
-    if tables and (tested := _gain_between(run, "test-before", "test-after")) is not None:
-        verdicts.append(Verdict(f"On the untouched test problems: {tested.text}", tested.tone))
     return Section("In short", "", tuple(verdicts), tables=tuple(tables))
 
 
@@ -93,6 +92,19 @@ def _ending(run: RunFiles) -> Verdict:
         )
     reason = shown(finished[-1].get("reason", "no reason was recorded"))
     return Verdict(f"Ended at epoch {finished[-1].get('epoch', last):g}: {reason}.")
+
+
+def gain_verdicts(run: RunFiles) -> list[Verdict]:
+    """Whether the run learned, sharpened or got worse; the first is the one that counts."""
+    probe = _gain(run)
+    tested = _gain_between(run, "test-before", "test-after") if run.of("test") else None
+    if tested is None:
+        return [probe]
+    aside = "The test problems say so, which nothing in the run has seen."
+    return [
+        Verdict(f"{tested.text} {aside}", tested.tone),
+        Verdict(f"On the probe problems: {probe.text}", probe.tone),
+    ]
 
 
 def _gain(run: RunFiles) -> Verdict:

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gapjax.dynamics.plots import COLOURS
+from gapjax.paired import SURE
 from gapjax.report import figures
-from gapjax.report.gain import SURE
 from gapjax.report.page import Section, Tone, Verdict, draw
 from gapjax.report.run_files import RunFiles
 from gapjax.trajectories import EPOCH, SOLVER, VERIFIER

@@ -263,9 +263,9 @@ class RunFolder:
         except (EOFError, ValueError, zipfile.BadZipFile):
             return None  # what a power failure left of it
 
-    def rows(self, number: int) -> Iterator[Record]:
-        """What was written of a round, one row at a time; see `gapjax.selfimprove.Kept`."""
-        return read_jsonl(self._samples(f"round-{number:03d}"))
+    def rows(self, what: str, number: int) -> Iterator[Record]:
+        """What was written of a phase, one row at a time; see `gapjax.selfimprove.Kept`."""
+        return read_jsonl(self._samples(f"{what}-{number:03d}"))
 
     def _forget_sampled(self) -> None:
         for path in (self._folder / "samples").glob(".sampled-*.npz"):

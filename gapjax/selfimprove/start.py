@@ -29,5 +29,5 @@ class Kept(Protocol):
     def samples(self, what: str, step: int, first: int) -> Samples | None:
         """Those of the `Sampled` of this phase, step and part, if its phase was cut short."""
 
-    def rows(self, number: int) -> Iterable[Record]:
-        """All `records` of round `number`."""
+    def rows(self, what: str, number: int) -> Iterable[Record]:
+        """All `records` of a "round" or of a measurement of the "probe" problems, from 0."""

@@ -10,20 +10,20 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from gapjax.paired import SURE, Change
 from gapjax.posterior import fit
 from gapjax.posterior.result import Quantiles
 from gapjax.selfimprove.recipe import StopConfig
 from gapjax.trajectories import MIN_CHECKPOINTS
 
-# Draws of the Gaussian around the mode: chains, and of each.
+# Draws of the Student-t around the mode: chains, and of each.
 _CHAINS, _DRAWS = 2, 500
 _MANY = 0.1  # share of answers whose grading failed that is spoken of
-_SURE = 2.0  # standard errors that a change must exceed to be spoken of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outlook:
-    """The posterior of the exponential law after some checkpoints (the fast, Gaussian fit).
+    """The posterior of the exponential law after some checkpoints (the fast fit, a Student-t).
 
     `gains[d, h]` is what the solver's noise-free uncertainty (nats) falls until `epochs[h]` in
     draw d; the last of these epochs is the end of the budget.
@@ -137,7 +137,13 @@ def make_policy(config: StopConfig) -> StopPolicy:
 
 
 def cautions(first: dict[str, float], now: dict[str, float]) -> list[str]:
-    """What speaks against taking the change since the first measurement at face value."""
+    """What speaks against taking the change since the first measurement at face value.
+
+    **Arguments:**
+
+    - `first`, `now`: metrics of the two. Changes count beyond two standard errors: of the paired
+        differences (`gapjax.selfimprove.since_first`) where `now` has them.
+    """
     found = []
     if now["gap"] <= 0:
         found.append(f"the verifier is no better than the solver: gap {now['gap']:.3g} nats")
@@ -148,27 +154,37 @@ def cautions(first: dict[str, float], now: dict[str, float]) -> list[str]:
             if failed < 1
             else "many answers could not be graded: none could, so no accuracy is known"
         )
-    # Without a score where the verifier had nothing to say on any selected answer.
-    if {"verifier_accuracy", "verifier_score"} <= now.keys() & first.keys():
-        change = now["verifier_accuracy"] - first["verifier_accuracy"]
-        error = np.hypot(now["verifier_accuracy_sem"], first["verifier_accuracy_sem"])
-        # Where the score is a constant, likelihood is what the model selects by.
-        surer = now["verifier_score"] > first["verifier_score"] or (
-            now["verifier_score"] == first["verifier_score"]
-            and now["verifier_uncertainty_per_token"] < first["verifier_uncertainty_per_token"]
-        )
-        if surer and change < -_SURE * error:
-            found.append(
-                "the model is surer of its selected answers while the truth falls: "
-                f"{first['verifier_accuracy']:.1%} -> {now['verifier_accuracy']:.1%} right"
-            )
+    if (solver := _change(first, now, "solver_accuracy")) and solver.direction < 0:
+        found.append(f"one sample is right less often than at first: {solver}")
+    if (selected := _change(first, now, "verifier_accuracy")) and selected.direction < 0:
+        surer = ", while the model is surer of them" if _surer(first, now) else ""
+        found.append(f"selected answers are right less often than at first: {selected}{surer}")
     change = now["solver_uncertainty"] - first["solver_uncertainty"]
     per_token = first["solver_uncertainty"] / first["solver_tokens"]
     by_length = per_token * (now["solver_tokens"] - first["solver_tokens"])
-    error = np.hypot(now["solver_sem"], first["solver_sem"])
-    if abs(change) > _SURE * error and by_length / change > 0.5:
+    alone = float(np.hypot(now["solver_sem"], first["solver_sem"]))
+    error = now.get("solver_change_sem", alone)
+    if abs(change) > SURE * error and by_length / change > 0.5:
         found.append(
             f"lengths drive the change of U_s: {by_length:+.3g} of {change:+.3g} nats, from "
             f"{first['solver_tokens']:.3g} to {now['solver_tokens']:.3g} tokens"
         )
     return found
+
+
+def _change(first: dict[str, float], now: dict[str, float], name: str) -> Change | None:
+    """Of an accuracy; its error is that of the same problems, where it is known."""
+    if name not in first or name not in now:
+        return None
+    alone = float(np.hypot(now[f"{name}_sem"], first[f"{name}_sem"]))
+    return Change(first[name], now[name], now.get(f"{name}_change_sem", alone))
+
+
+def _surer(first: dict[str, float], now: dict[str, float]) -> bool:
+    # Without a score where the verifier had nothing to say on any selected answer.
+    if not {"verifier_score"} <= now.keys() & first.keys():
+        return False
+    if now["verifier_score"] != first["verifier_score"]:
+        return now["verifier_score"] > first["verifier_score"]
+    # Where the score is a constant, likelihood is what the model selects by.
+    return now["verifier_uncertainty_per_token"] < first["verifier_uncertainty_per_token"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import struct
+import sys
 
 import numpy as np
 import pandas as pd
@@ -32,7 +35,9 @@ COLUMNS = [
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("train") / "run"
     options = ["--seed", "3", "--tensorboard", *TINY]
-    assert main(["train", "adder", "--out", str(out), *options]) == 0
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main(["train", "adder", "--out", str(out), *options]) == 0
+    (out.parent / "console.txt").write_text(said.getvalue())
     return out
 
 
@@ -77,6 +82,49 @@ def test_what_came_out_in_one_place(run) -> None:
     assert summary["test"]["after"]["solver_accuracy"] == pytest.approx(right)
     report = (run / "report.html").read_text()
     assert summary["reason"] in report
+
+
+def test_the_outcome_is_the_last_line_of_the_console_and_the_first_of_the_report(run) -> None:
+    last = (run.parent / "console.txt").read_text().splitlines()[-1]
+    assert last.startswith(("Learning: ", "Sharpening: ", "Worse: ", "Cannot tell"))
+    assert last.endswith("The test problems say so, which nothing in the run has seen.")
+    report = (run / "report.html").read_text()
+    assert report.index(last[:60]) < report.index("Ended at epoch")
+
+
+def test_errors_of_changes_are_those_of_the_same_problems(run) -> None:
+    table = pd.read_csv(run / "trajectory.csv")
+    first, last = (read_jsonl(run / "samples" / f"probe-00{i}.jsonl") for i in (0, 4))
+    right = [
+        [np.mean([c["grade"] == "correct" for c in row["candidates"]]) for row in rows]
+        for rows in (first, last)
+    ]
+    expected = np.std(np.subtract(*right), ddof=1) / np.sqrt(len(first))
+    errors = table["solver_accuracy_change_sem"]
+    assert errors.iloc[0] == 0
+    assert errors.iloc[-1] == pytest.approx(expected)
+
+
+def test_tensorboard_without_its_package_is_refused_at_once(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    options = ["train", "adder", "--model=/no/model", "--out", str(tmp_path / "run")]
+    assert main([*options, "--tensorboard"]) == 2
+    line = "gapjax: --tensorboard: tensorboardX is not installed"
+    assert capsys.readouterr().err.startswith(line)
+    # A run that wrote for it goes on to.
+    (tmp_path / "run" / "tensorboard").mkdir(parents=True)
+    assert main([*options, "--resume"]) == 2
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_interrupted_says_how_to_go_on(tmp_path, capsys, monkeypatch) -> None:
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gapjax.models.load", interrupted)
+    assert main(["train", "adder", "--out", str(tmp_path / "run")]) == 130
+    expected = "gapjax: interrupted; the same command with --resume goes on\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_time_and_tokens_of_every_phase(run) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gapjax.report.gain import Change, gain_of, judge_gain
+from gapjax.paired import Change
+from gapjax.report.gain import gain_of, judge_gain
 
 UP, DOWN = Change(0.4, 0.6, 0.03), Change(0.6, 0.4, 0.03)
 UNSURE = Change(0.5, 0.55, 0.03)

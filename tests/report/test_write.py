@@ -18,7 +18,7 @@ from gapjax.errors import UserError
 from gapjax.report import write_report
 from gapjax.report.audit import audit_section
 from gapjax.report.costs import timings_section
-from gapjax.report.headline import headline_section
+from gapjax.report.headline import gain_verdicts, headline_section
 from gapjax.report.outcome import LEVELS, outcome_of
 from gapjax.report.page import draw
 from gapjax.report.run_files import read_run
@@ -181,7 +181,11 @@ def test_the_test_problems_have_a_table_and_a_verdict(tmp_path) -> None:
     with (run / "metrics.jsonl").open("a") as stream:
         stream.write(json.dumps(row) + "\n")
     section = headline_section(read_run(run), None)
-    assert section.verdicts[-1].text.startswith("On the untouched test problems: ")
+    tested, probe, _ = (verdict.text for verdict in section.verdicts)
+    assert tested.endswith("The test problems say so, which nothing in the run has seen.")
+    assert probe.startswith("On the probe problems: ")
+    # What is read first: before the end of the run and its reason.
+    assert [verdict.text for verdict in gain_verdicts(read_run(run))] == [tested, probe]
     assert section.tables[0].rows[0][1:] == ("25.0% ± 1.0", "25.0% ± 1.0")
 
 

@@ -86,6 +86,8 @@ BASE = {
     "verifier_score": 0.6,
     "verifier_accuracy": 0.7,
     "verifier_accuracy_sem": 0.03,
+    "solver_accuracy": 0.5,
+    "solver_accuracy_sem": 0.03,
 }
 
 
@@ -97,10 +99,17 @@ BASE = {
         ({"grading_errors": 0.05, "grading_timeouts": 0.05}, []),
         ({"grading_errors": 0.1, "grading_timeouts": 0.05}, ["count as not right: 15.0%"]),
         ({"grading_errors": 1.0}, ["none could"]),
-        ({"verifier_score": 0.9, "verifier_accuracy": 0.5}, ["the truth falls"]),
-        ({"verifier_uncertainty_per_token": 0.1, "verifier_accuracy": 0.5}, ["the truth falls"]),
+        ({"verifier_score": 0.9, "verifier_accuracy": 0.5}, ["model is surer of them"]),
+        ({"verifier_uncertainty_per_token": 0.1, "verifier_accuracy": 0.5}, ["surer of them"]),
+        ({"verifier_accuracy": 0.5}, ["70.0% → 50.0% (-20.0 ± 4.2 points)"]),
         ({"verifier_score": 0.9, "verifier_accuracy": 0.68}, []),  # within the error
         ({"verifier_score": 0.9, "verifier_accuracy": 0.9}, []),
+        # 8 points are within twice the error of two samples, and not within that of one in pairs.
+        ({"verifier_accuracy": 0.62}, []),
+        ({"verifier_accuracy": 0.62, "verifier_accuracy_change_sem": 0.02}, ["-8.0 ± 2.0"]),
+        ({"verifier_accuracy": 0.5, "verifier_accuracy_change_sem": 0.15}, []),
+        ({"solver_accuracy": 0.33}, ["one sample is right less often than at first: 50.0%"]),
+        ({"solver_accuracy": 0.45, "solver_accuracy_change_sem": 0.01}, ["one sample is right"]),
         ({"solver_uncertainty": 2.0, "solver_tokens": 5.0}, ["lengths drive"]),
         ({"solver_uncertainty": 2.0}, []),
         ({"solver_uncertainty": 2.0, "solver_tokens": 15.0}, []),
