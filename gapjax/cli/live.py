@@ -21,6 +21,7 @@ from gapjax.selfimprove import (
     Finished,
     Judged,
     Measured,
+    Overlong,
     Recipe,
     Sampled,
     Selected,
@@ -31,6 +32,7 @@ from gapjax.selfimprove import (
 
 # What the run does after an event has been yielded.
 _NEXT = {
+    Overlong: "sampling the probe set",
     Sampled: "verifying",
     Verified: "sampling",
     Judged: "training",
@@ -92,6 +94,8 @@ class Live:
 
     def _lines(self, event: Event) -> list[str]:
         match event:
+            case Overlong():
+                return [event.summary]
             case Measured():
                 m = event.metrics
                 self._state["U"] = (

@@ -188,7 +188,7 @@ def _run(
     from gapjax.cli.profiling import traced
     from gapjax.cli.tensorboard import TensorBoard
     from gapjax.parallel import from_first, is_first, make_mesh
-    from gapjax.selfimprove import Selected, Start, Trained, self_improve
+    from gapjax.selfimprove import Overlong, Selected, Start, Trained, self_improve
     from gapjax.selfimprove.problems import make_source
     from gapjax.selfimprove.run_folder import RunFolder
     from gapjax.selfimprove.speed import Speed
@@ -222,17 +222,19 @@ def _run(
 
         loaded = models.load(recipe.model, dtype=recipe.dtype, mesh=mesh)
         events = self_improve(loaded, recipe, where, **how)
-        first = next(events)
+        opening = [next(events)]
     else:
         console.print(f"loading {recipe.model} and measuring it before training ...")
         step = 0
         loaded = models.load(recipe.model, dtype=recipe.dtype, mesh=mesh)
         # Whatever is wrong with the recipe shows here, before an old run is replaced.
         events = self_improve(loaded, recipe, **how)
-        first = next(events)
+        opening = [next(events)]
+        if isinstance(opening[0], Overlong):
+            opening.append(next(events))
         folder = RunFolder.create(out, recipe, name=name)
     folder.speed = Speed(loaded.config, recipe)
-    events = itertools.chain([first], events)
+    events = itertools.chain(opening, events)
     with contextlib.ExitStack() as at_the_end:
         if profile is not None:
             traces = at_the_end.enter_context(staged(out / "profile"))

@@ -25,13 +25,7 @@ def longest_prompt(
         raise UserError("there are no prompts")
     for number, prompt in enumerate(prompts, start=first + 1):
         name = f"prompt {number}" if first or len(prompts) > 1 else "the prompt"
-        if not prompt:
-            raise UserError(f"{name} has no tokens")
-        if not 0 <= min(prompt) <= max(prompt) < config.vocab_size:
-            raise UserError(
-                f"{name} has a token outside the model's vocabulary of {config.vocab_size}",
-                hint="the tokenizer belongs to another model",
-            )
+        check_tokens(config, prompt, name)
         if len(prompt) + room > config.context:
             raise UserError(
                 f"{name} has {len(prompt)} tokens, which with {room} new ones exceed the model's "
@@ -39,3 +33,19 @@ def longest_prompt(
                 hint="shorten the prompt or lower max_new_tokens",
             )
     return max(map(len, prompts))
+
+
+def check_tokens(config: DecoderConfig, prompt: Sequence[int], name: str) -> None:
+    """**Raises:** `UserError` for a prompt without tokens, or with unknown ones.
+
+    **Arguments:**
+
+    - `name`: of the prompt, for people.
+    """
+    if not prompt:
+        raise UserError(f"{name} has no tokens")
+    if not 0 <= min(prompt) <= max(prompt) < config.vocab_size:
+        raise UserError(
+            f"{name} has a token outside the model's vocabulary of {config.vocab_size}",
+            hint="the tokenizer belongs to another model",
+        )

@@ -74,6 +74,10 @@ def cards(run: RunFiles, outcome: Outcome | None) -> list[Card]:
 def headline_section(run: RunFiles, outcome: Outcome | None) -> Section:
     """Whether the run learned or sharpened; where it ended and why."""
     verdicts = [*gain_verdicts(run), _ending(run)]
+    verdicts += [
+        Verdict(f"{shown(row.get('summary', 'Problems did not fit the context'), 1000)}.", "unsure")
+        for row in run.of("overlong")[:1]
+    ]
     if outcome is not None:
         tone: Tone = "good" if outcome.identified else "unsure"
         verdicts.append(Verdict(f"Limit of U_s: {outcome.reason}.", tone))

@@ -111,6 +111,7 @@ class Candidates:
         return {
             "prompt": problem.prompt,
             "answer": problem.answer,
+            **({"shortened_by": problem.shortened_by} if problem.shortened_by else {}),
             "chosen": int(outcomes.chosen[p]),
             "reason": "least uncertainty a token"
             + (", no candidate passed" if fell_back else " of those that passed"),

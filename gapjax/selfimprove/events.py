@@ -14,6 +14,17 @@ from gapjax.selfimprove.stopping import Outlook
 
 
 @dataclasses.dataclass(frozen=True)
+class Overlong:
+    """Before all else: problems that the model's context does not hold are not what they were."""
+
+    how: str  # what was done to them: "skip" or "truncate"
+    summary: str  # how many there are, in words
+    # Each with its "split", "where" it is, its "tokens", how many would fit ("limit"), and the
+    # characters that it was "shortened_by".
+    problems: list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Sampled:
     """Answers of some of a phase's problems were sampled; they are verified next."""
 
@@ -110,5 +121,14 @@ class Finished:
 
 
 Event = (
-    Sampled | Verified | Measured | Judged | Selected | Trained | Snapshot | FinalTest | Finished
+    Overlong
+    | Sampled
+    | Verified
+    | Measured
+    | Judged
+    | Selected
+    | Trained
+    | Snapshot
+    | FinalTest
+    | Finished
 )

@@ -60,17 +60,23 @@ def choose(
     return chosen
 
 
-def external_problems(recipe: Recipe, key: Key[Array, ""]) -> list[Int[np.ndarray, " examples"]]:
+def external_problems(
+    recipe: Recipe, key: Key[Array, ""], *, problems: int
+) -> list[Int[np.ndarray, " examples"]]:
     """For each round the training problems about which a stronger model is asked.
 
     No problem comes twice. The shares `η_t` are those of arXiv:2507.00075, section 5.
 
+    **Arguments:**
+
+    - `problems`: how many there are to train on.
+
     **Raises:** `UserError` if the shares do not fit the run.
     """
     config, rounds = recipe.external, recipe.train.rounds
-    if config.examples > recipe.task.train:
+    if config.examples > problems:
         raise UserError(
-            f"{config.examples} is more than the {recipe.task.train} training problems",
+            f"{config.examples} is more than the {problems} training problems",
             where="external.examples",
         )
     match config.schedule:
@@ -87,7 +93,7 @@ def external_problems(recipe: Recipe, key: Key[Array, ""]) -> list[Int[np.ndarra
             f"{list(shares.values())} are not {rounds} shares, one a round, of 1 at most in all",
             where="external.schedule",
         )
-    order = np.asarray(jax.random.permutation(key, recipe.task.train))
+    order = np.asarray(jax.random.permutation(key, problems))
     used = np.cumsum([0.0, *(shares[number] for number in sorted(shares))])
     ends = np.rint(config.examples * used).astype(int)
     return [order[a:b] for a, b in itertools.pairwise(ends)]

@@ -35,6 +35,9 @@ class TaskConfig:
     probe: int = Field(default=40, ge=2)  # held-out problems to measure on
     test: int = Field(default=0, ge=0)  # and others, which are looked at only when all is over
     seed: int = Field(default=0, ge=0)  # of the split, so that runs with other seeds share it
+    # Problems that do not fit the model's context with an answer: they end the run before it
+    # begins, are left out, or lose the beginning of their text (never template or chat frame).
+    overlong: Literal["refuse", "skip", "truncate"] = "refuse"
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -51,7 +51,7 @@ def check_unchanged(folder: Path, recipe: Recipe, warn: Callable[[str], None]) -
         ("probe", "probe-000", splits.probe),
         ("training", "round-000", splits.train),
     ):
-        if not _are_of(problems, folder / "samples" / f"{name}.jsonl"):
+        if not _are_of(problems, folder / "samples" / f"{name}.jsonl", recipe):
             raise UserError(f"the {what} problems have changed since the run began", where=folder)
     return then["name"]
 
@@ -110,9 +110,19 @@ def measured(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, dict[str, 
     )
 
 
-def _are_of(problems: Sequence[Problem], path: Path) -> bool:
+def _are_of(problems: Sequence[Problem], path: Path, recipe: Recipe) -> bool:
     """Whether the rows of a file, if it is there, are of these problems."""
     if not path.exists():
         return True
-    before = [(row["prompt"], row["answer"]) for row in read_jsonl(path)]
-    return before == [(problem.prompt, problem.answer) for problem in problems]
+    rows = list(read_jsonl(path))
+
+    def is_of(problem: Problem, row: Mapping[str, Any]) -> bool:
+        cut = row.get("shortened_by")
+        if isinstance(cut, int):
+            problem = problem.shortened(cut, recipe.task.template or "{prompt}")
+        return (row["prompt"], row["answer"]) == (problem.prompt, problem.answer)
+
+    if recipe.task.overlong == "skip":  # the rest, in their order
+        remaining = iter(problems)
+        return all(any(is_of(problem, row) for problem in remaining) for row in rows)
+    return len(rows) == len(problems) and all(map(is_of, problems, rows))

@@ -50,6 +50,7 @@ from gapjax.selfimprove.learning import (
     mix_external,
 )
 from gapjax.selfimprove.measure import summarise
+from gapjax.selfimprove.overlong import fit_context
 from gapjax.selfimprove.problems import (
     check,
     make_external,
@@ -95,10 +96,11 @@ def self_improve(
 
     In a run of several processes each calls this alike and gets the same events.
 
-    **Yields:** `Measured` before training, every `measure_every` epochs and at the end, each
-    followed by `Judged`; `Selected` once a round; before either, for one part of the problems
-    after the other, `Sampled` and `Verified`; `Trained` after each step; `Snapshot` before each
-    but the first measurement; `FinalTest` and `Finished` at the end.
+    **Yields:** `Overlong` first of all, if problems do not fit the model's context and the recipe
+    says what to do with them; `Measured` before training, every `measure_every` epochs and at the
+    end, each followed by `Judged`; `Selected` once a round; before either, for one part of the
+    problems after the other, `Sampled` and `Verified`; `Trained` after each step; `Snapshot` before
+    each but the first measurement; `FinalTest` and `Finished` at the end.
 
     **Raises:** `UserError` for a recipe that cannot be run, or a loss that is not finite;
     `Preempted` when it is.
@@ -128,19 +130,21 @@ class _Run:
         source = source or make_source(recipe)
         if source is not None and not isinstance(source, AnswerFile):
             source = AskedByOne(source)
-        self.splits = make_splits(recipe)
         self.external = make_external(recipe, source)
         self.verifier = make_verifier(recipe, self.external)
+        self.splits, self.overlong = fit_context(make_splits(recipe), loaded, recipe, self.verifier)
         self.policy = make_policy(recipe.stop)
         keys = jax.random.split(jax.random.key(recipe.seed), 4)
         adapter_key, self.probe_key, self.sample_key, self.order_key = keys
         self.asked = external_problems(
-            recipe, jax.random.fold_in(self.sample_key, self.config.rounds)
+            recipe,
+            jax.random.fold_in(self.sample_key, self.config.rounds),
+            problems=len(self.splits.train),
         )
         model = loaded.model
         if recipe.adapter.rank:
             model = attach(model, **dataclasses.asdict(recipe.adapter), key=adapter_key)
-        steps_per_epoch = -(-recipe.task.train // self.config.batch_size)
+        steps_per_epoch = -(-len(self.splits.train) // self.config.batch_size)
         self.end = float(self.config.rounds * self.config.epochs_per_round)
         self.trainer = Trainer(
             model,
@@ -159,6 +163,8 @@ class _Run:
     def events(self, start: Start) -> Iterator[Event]:
         """The run from `start` to its end."""
         config, lessons = self.config, None
+        if self.overlong is not None:
+            yield self.overlong
         self.state = self.state if start.state is None else start.state
         self.history = list(start.history)
         now, between = float(start.round * config.epochs_per_round), False

@@ -55,6 +55,7 @@ from gapjax.selfimprove.events import (
     Finished,
     Judged,
     Measured,
+    Overlong,
     Sampled,
     Selected,
     Snapshot,
@@ -197,6 +198,8 @@ class RunFolder:
         if not is_first():
             return
         match event:
+            case Overlong():
+                self._write_overlong(event)
             case Sampled():
                 self._write_sampled(event)
             case Verified():
@@ -242,6 +245,11 @@ class RunFolder:
         save(*model, partial, generation_config=loaded.generation_config)
         if is_first():
             partial.rename(self._folder / "export")
+
+    def _write_overlong(self, event: Overlong) -> None:
+        # A run that goes on finds the same problems again.
+        if not any(row["event"] == "overlong" for row in self._journal.rows()):
+            self._append_metrics("overlong", **dataclasses.asdict(event))
 
     def _write_sampled(self, event: Sampled) -> None:
         samples = event.samples

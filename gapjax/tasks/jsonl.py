@@ -72,7 +72,8 @@ def read_problems(
                 check_reference(answer, grading)
         except Fault as fault:
             raise UserError(str(fault), where=f"{path}, line {number}") from fault
-        problems[number] = Problem(template.replace("{prompt}", prompt), answer)
+        where = f"{path}, line {number}"
+        problems[number] = Problem(template.replace("{prompt}", prompt), answer, where)
     if format == "jsonl":
         if not any(_has(row, answer_field) for _, row in rows):
             _refuse_absent(answer_field, rows, path, graded=grading is not None)

@@ -13,6 +13,8 @@ from gapjax.errors import UserError
 # How an answer is graded, see `gapjax.verifiers.grade`.
 Grading = Literal["numeric", "exact", "math", "python"]
 
+_HOLE = "{prompt}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
@@ -23,6 +25,30 @@ class Problem:
 
     prompt: str
     answer: str | None = None
+    # Which one it is, for people, as a file with a line; no part of what it is.
+    where: str | None = dataclasses.field(default=None, compare=False)
+    shortened_by: int = 0  # characters of its text that were left out, at the beginning
+
+    def shortened(self, characters: int, template: str = "{prompt}") -> Problem:
+        """The same without the first characters of its own text; the template stays whole.
+
+        **Arguments:**
+
+        - `template`: of which the prompt was made, with `{prompt}` for the problem's text.
+        """
+        text = self.text(template)[characters:]
+        return dataclasses.replace(
+            self,
+            prompt=template.replace(_HOLE, text),
+            shortened_by=self.shortened_by + characters,
+        )
+
+    def text(self, template: str = "{prompt}") -> str:
+        """The prompt without the template, see `shortened`."""
+        holes = template.count(_HOLE)
+        own = (len(self.prompt) - len(template.replace(_HOLE, ""))) // holes
+        begin = template.index(_HOLE)
+        return self.prompt[begin : begin + own]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,6 +50,10 @@ class TrueFalse:
         verdict = _verdict(self, ("True", "False"), loaded, problems, samples)
         return verdict[..., 0]
 
+    def asking(self, loaded: LoadedModel, problem: Problem) -> int:
+        """Tokens that it takes to ask about an answer, beside those of the answer."""
+        return sum(map(len, _around(self.question, loaded, problem)))
+
     def check(self, loaded: LoadedModel) -> None:
         """**Raises:** `UserError` if this model cannot be asked."""
         _verdict_tokens(self, ("True", "False"), loaded)
@@ -82,6 +86,10 @@ class Quality:
         verdict = _verdict(self, self.grades, loaded, problems, samples)
         return verdict @ np.linspace(0.0, 1.0, len(self.grades))
 
+    def asking(self, loaded: LoadedModel, problem: Problem) -> int:
+        """Tokens that it takes to ask about an answer, beside those of the answer."""
+        return sum(map(len, _around(self.question, loaded, problem)))
+
     def check(self, loaded: LoadedModel) -> None:
         """**Raises:** `UserError` if this model cannot be asked."""
         _verdict_tokens(self, self.grades, loaded)
@@ -96,16 +104,9 @@ def _verdict(
 ) -> Float[np.ndarray, "P N words"]:
     """Probabilities of the verdicts, normalised among them, for every candidate."""
     tokens = _verdict_tokens(verifier, words, loaded)
-    tokenizer = loaded.tokenizer
-    assert tokenizer is not None
-    before_answer, after_answer = verifier.question.split("{answer}")
     prefixes, suffixes = [], []
     for p, problem in enumerate(problems):
-        before, after = encode_around(
-            tokenizer,
-            before_answer.replace("{prompt}", problem.prompt),
-            after_answer.replace("{prompt}", problem.prompt),
-        )
+        before, after = _around(verifier.question, loaded, problem)
         prefixes.append(before)
         suffixes.append(
             [samples.text_tokens(p, n) + after for n in range(samples.lengths.shape[1])]
@@ -114,6 +115,15 @@ def _verdict(
         loaded.model, prefixes, suffixes, tokens, sequences_at_once=verifier.sequences_at_once
     )
     return softmax(np.asarray(logits, np.float64) / verifier.temperature, axis=-1)
+
+
+def _around(question: str, loaded: LoadedModel, problem: Problem) -> tuple[list[int], list[int]]:
+    """The tokens of a question before the answer, and those after it."""
+    assert loaded.tokenizer is not None
+    before, after = (
+        part.replace("{prompt}", problem.prompt) for part in question.split("{answer}")
+    )
+    return encode_around(loaded.tokenizer, before, after)
 
 
 def _verdict_tokens(

@@ -99,11 +99,11 @@ def test_every_external_example_is_used_in_one_round(rounds, train, share, sched
     shares = [1 / rounds] * rounds if schedule == "custom" else schedule
     problems = external_problems(
         recipe(
-            task={"train": train},
             train={"rounds": rounds},
             external={"examples": examples, "schedule": shares},
         ),
         jax.random.key(0),
+        problems=train,
     )
     assert len(problems) == rounds
     used = np.concatenate(problems).tolist()
@@ -128,7 +128,7 @@ def test_every_external_example_is_used_in_one_round(rounds, train, share, sched
 )
 def test_shares_that_do_not_fit(external, complaint) -> None:
     with pytest.raises(UserError, match=complaint):
-        external_problems(recipe(external=external), jax.random.key(0))
+        external_problems(recipe(external=external), jax.random.key(0), problems=8)
 
 
 def write(path, answers: dict[str, str]):
