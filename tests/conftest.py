@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +23,17 @@ _CACHE = {
 for _name, _value in _CACHE.items():
     jax.config.update(_name, _value)
     os.environ[_name.upper()] = str(_value)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_are_forgotten() -> Iterator[None]:
+    """Compiled programs stay in memory, gigabytes of them; hardly any is used by two files."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+    if sys.platform == "linux":
+        # glibc keeps what the compiler has freed.
+        getattr(ctypes.CDLL(None), "malloc_trim", bool)(0)
 
 
 @pytest.fixture(scope="session")

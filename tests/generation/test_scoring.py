@@ -99,7 +99,7 @@ def test_a_bfloat16_model_samples_and_scores_in_float32() -> None:
             # What is left is the rounding of the activations, in another order of operations.
             for got in (row, samples.logprobs[p, n, : len(row)]):
                 assert got.dtype == np.float32
-                np.testing.assert_allclose(got, plain, atol=0.15)
+                np.testing.assert_allclose(got, plain, atol=0.2)
 
 
 @pytest.mark.parametrize("differentiated", [False, True])

@@ -157,7 +157,7 @@ def test_sampling_stops_where_the_text_is_found(adder, made, name, stops) -> Non
             np.testing.assert_allclose(
                 stopped.logprobs[p, n, : len(expected)],
                 free.logprobs[p, n, : len(expected)],
-                atol=1e-5,
+                atol=1e-4,
             )
             text = b"".join(pieces.of(stopped.text_tokens(p, n)))
             if found is not None:
@@ -168,7 +168,7 @@ def test_sampling_stops_where_the_text_is_found(adder, made, name, stops) -> Non
     assert by_text > 50
     for p, rows in enumerate(score(adder.model, prompts, stopped.answers())):
         for n, row in enumerate(rows):
-            np.testing.assert_allclose(stopped.logprobs[p, n, : len(row)], row, atol=1e-4)
+            np.testing.assert_allclose(stopped.logprobs[p, n, : len(row)], row, atol=3e-4)
 
 
 def test_smollm2_stops_at_texts_of_several_tokens(smollm2) -> None:
