@@ -1,4 +1,4 @@
-"""Hugging Face folders as they are read: `config.json`, safetensors, tokenizer.
+"""Hugging Face folders as they are read: `config.json` and safetensors.
 
 Only safetensors are read: pickled weights can execute code.
 """
@@ -20,7 +20,6 @@ from gapjax.models.transformer import Transformer
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
-    from transformers import PreTrainedTokenizerFast
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -125,17 +124,3 @@ def load_generation_config(folder: Path) -> dict[str, Any] | None:
     stated_ends(stated, where=path)
     more = stated_ends(read_json_object(folder / CONFIG), where=folder / CONFIG)
     return with_ends(stated, more)
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
-    """The tokenizer of a folder, if it has a `tokenizer.json`."""
-    if not (folder / "tokenizer.json").is_file():
-        return None
-    from transformers import PreTrainedTokenizerFast
-
-    # `AutoTokenizer` would look for remote code and slow tokenizers; this reads the
-    # same files and nothing else. `tokenizers` raises bare `Exception`s.
-    try:
-        return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:
-        raise UserError(f"tokenizer cannot be read ({error})", where=folder) from error

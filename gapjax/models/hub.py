@@ -8,7 +8,7 @@ from pathlib import Path
 from gapjax.errors import UserError
 
 # Weights that cannot execute code, configurations, tokenizers; nothing else is fetched.
-_ALLOWED = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model"]
+_ALLOWED = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt"]
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 

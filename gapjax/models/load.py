@@ -14,8 +14,9 @@ from gapjax.models.config import DecoderConfig
 from gapjax.models.ends import Ends, find_ends
 from gapjax.models.export import save_folder
 from gapjax.models.gguf import load_gguf
-from gapjax.models.hf import load_folder, load_generation_config, load_tokenizer
+from gapjax.models.hf import load_folder, load_generation_config
 from gapjax.models.hub import download, is_hub_id
+from gapjax.models.tokenizer_files import load_tokenizer
 from gapjax.models.transformer import Transformer
 
 if TYPE_CHECKING:
