@@ -118,7 +118,7 @@ class Live:
                 )
                 return [
                     f"round {event.round}: learns from {event.learned} answers{external}"
-                    f"{_accuracy(event.metrics)}{new}"
+                    f"{_cut_off(event)}{_accuracy(event.metrics)}{new}"
                 ]
             case Snapshot():
                 steps, self._trained = self._trained, []
@@ -157,6 +157,15 @@ def _cost(event: Measured | Selected) -> str:
     if sampling := seconds.get("sample"):
         text += f", {event.effort.tokens / sampling:,.0f} tokens/s"
     return text
+
+
+def _cut_off(event: Selected) -> str:
+    cut = event.cut_off
+    if not cut.candidates:
+        return ""
+    whole = f", all of {cut.problems} problems" if cut.problems else ""
+    learned = f", {cut.learned} of them learnt" if cut.learned else ""
+    return f"   cut off {cut.candidates} answers{whole}{learned}"
 
 
 def _accuracy(metrics: Mapping[str, float]) -> str:

@@ -188,7 +188,14 @@ def _run(
     from gapjax.cli.profiling import traced
     from gapjax.cli.tensorboard import TensorBoard
     from gapjax.parallel import from_first, is_first, make_mesh
-    from gapjax.selfimprove import Overlong, Selected, Start, Trained, self_improve
+    from gapjax.selfimprove import (
+        Finished,
+        Overlong,
+        Selected,
+        Start,
+        Trained,
+        self_improve,
+    )
     from gapjax.selfimprove.problems import make_source
     from gapjax.selfimprove.run_folder import RunFolder
     from gapjax.selfimprove.speed import Speed
@@ -251,6 +258,8 @@ def _run(
                 replies.push()
             termination.training = isinstance(event, Trained | Selected)
             live.show(event)
+            if isinstance(event, Finished) and event.epoch == 0:
+                warn(f"nothing was trained: {event.reason}")
             if board is not None:
                 board.write(event)
     from_first(lambda: _conclude(folder, recipe, out, name, console.print))

@@ -53,6 +53,7 @@ def progress_section(run: RunFiles) -> Section:
     if "ungraded" in table:
         share = table["ungraded"].max()
         notes.append(f"{share:.1%} of the problems have no answer, and count for no accuracy.")
+    notes += _cut_off(run)
     failed = {"grading_timeouts": "timed out", "grading_errors": "failed"}
     for column, what in failed.items():
         if column in table and table[column].max() > 0:
@@ -63,6 +64,20 @@ def progress_section(run: RunFiles) -> Section:
         pictures=tuple(pictures),
         notes=tuple(notes),
     )
+
+
+def _cut_off(run: RunFiles) -> list[str]:
+    """What became of answers to learn from that had not ended."""
+    rows = [row["cut_off"] for row in run.of("select") if isinstance(row.get("cut_off"), dict)]
+    cut, problems, learned = (
+        sum(int(row.get(name, 0)) for row in rows) for name in ("candidates", "problems", "learned")
+    )
+    if not cut:
+        return []
+    return [
+        f"Of the answers to learn from {cut} were cut off at max_new_tokens; {learned} of them are "
+        f"learnt all the same, and of {problems} problems no answer ended (over all rounds)."
+    ]
 
 
 def arms_section(run: RunFiles) -> Section | None:

@@ -51,12 +51,13 @@ class Outcomes:
     uncertainties: Float[np.ndarray, "P N"]  # total, nats
     lengths: Int[np.ndarray, "P N"]  # tokens
     finished: Bool[np.ndarray, "P N"]  # False: cut off
+    eligible: Bool[np.ndarray, "P N"]  # may be chosen: finished, unless the recipe takes any
     # Ground truth, for measurement and never for selection: "correct", "incorrect", "timeout",
     # "error", or "" for a problem without a known answer.
     grades: Shaped[np.ndarray, "P N"]
     scores: Float[np.ndarray, "P N"]  # the verifier's; NaN where it had no answer
     chosen: Int[np.ndarray, " P"]  # the selected candidate …
-    fell_back: Bool[np.ndarray, " P"]  # … of all, as none passed
+    fell_back: Bool[np.ndarray, " P"]  # … of the others, as none passed
     entropies: Float[np.ndarray, " P"]  # of the distribution of a problem's answers, nats
 
     @property
@@ -96,6 +97,7 @@ class Candidates:
     def _record(self, p: int) -> dict[str, Any]:
         problem, outcomes = self.problems[p], self.outcomes
         fell_back = bool(outcomes.fell_back[p])
+        why = "no candidate passed" if outcomes.eligible[p].any() else "no candidate ended"
         candidates = [
             {
                 "text": text,
@@ -114,7 +116,7 @@ class Candidates:
             **({"shortened_by": problem.shortened_by} if problem.shortened_by else {}),
             "chosen": int(outcomes.chosen[p]),
             "reason": "least uncertainty a token"
-            + (", no candidate passed" if fell_back else " of those that passed"),
+            + (f", {why}" if fell_back else " of those that passed"),
             "fell_back": fell_back,
             "candidates": candidates,
         }
@@ -186,8 +188,14 @@ def verify_answers(
     grades = _grades(texts, problems, recipe)
     times.append(time.perf_counter())
     scores = verifier(loaded, problems, samples)
+    config = recipe.verifier
+    eligible = samples.finished | (config.cut_off == "accept")
     selection = best_of_n(
-        scores, samples.uncertainties, samples.lengths, threshold=recipe.verifier.threshold
+        scores,
+        samples.uncertainties,
+        samples.lengths,
+        threshold=config.threshold,
+        eligible=eligible,
     )
     times.append(time.perf_counter())
     seconds = dict(zip(("grade", "verify"), np.diff(times).tolist(), strict=True))
@@ -195,6 +203,7 @@ def verify_answers(
         uncertainties=samples.uncertainties,
         lengths=samples.lengths,
         finished=samples.finished,
+        eligible=eligible,
         grades=grades,
         scores=scores,
         chosen=selection.index,

@@ -9,6 +9,7 @@ from typing import Any
 from gapjax.generation import Samples
 from gapjax.models import LoadedModel
 from gapjax.selfimprove.candidates import Candidates, Effort
+from gapjax.selfimprove.learning import CutOff
 from gapjax.selfimprove.sft import TrainState
 from gapjax.selfimprove.stopping import Outlook
 
@@ -72,11 +73,12 @@ class Selected:
     """A round has chosen the answers it will learn from."""
 
     round: int
-    learned: int  # problems with an answer to learn from
+    learned: int  # problems with an answer to learn from; 0 if every answer was cut off
     external_share: float  # η_t: of all external examples of the run, how many are learnt now
     # Of the candidates, and what they cost; empty where those of an earlier round are used.
     metrics: dict[str, float]
     effort: Effort
+    cut_off: CutOff = dataclasses.field(default_factory=CutOff)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,13 +6,14 @@ a run that is resumed learns from what it would have learnt from.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from gapjax.dynamics.external import early, late, uniform
 from gapjax.errors import UserError
@@ -27,34 +28,46 @@ from gapjax.verifiers import External
 Record = dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class CutOff:
+    """How many of a round's answers came to no end within `max_new_tokens`."""
+
+    candidates: int = 0
+    problems: int = 0  # of which no candidate ended
+    learned: int = 0  # and yet are learnt, as the recipe accepts them
+
+
 def choose(
     records: Sequence[Record], recipe: Recipe, key: Key[Array, ""], *, first: int = 0
 ) -> list[Record]:
     """Set the field `learned` of each row: what is learnt from it and why, or `None`.
 
     `learn_from: verified` takes the verifier's choice. The others are control arms that show
-    what the verification is worth: `random` any candidate, `truth` one that is right.
+    what the verification is worth: `random` any candidate, `truth` one that is right. None takes
+    a candidate that was cut off, unless `verifier.cut_off` accepts it.
 
     **Arguments:**
 
     - `first`: index of the first row, if these are a part of more.
     """
     config = recipe.verifier
-    n = len(records[0]["candidates"])
-    at_random = np.asarray(jax.random.randint(key, (first + len(records),), 0, n))[first:]
+    at_random = np.asarray(jax.random.uniform(key, (first + len(records),)))[first:]
     chosen = []
-    for row, anyone in zip(records, at_random, strict=True):
-        learned = None
+    for row, share in zip(records, at_random, strict=True):
+        learned, eligible = None, _eligible(row, recipe)
         match config.learn_from:
             case "verified":
-                if not (row["fell_back"] and config.when_none_pass == "skip"):
+                skipped = row["fell_back"] and config.when_none_pass == "skip"
+                if eligible[row["chosen"]] and not skipped:
                     learned = _candidate(row, row["chosen"], row["reason"])
             case "random":
-                learned = _candidate(row, int(anyone), "chosen at random")
+                if eligible.any():
+                    anyone = np.flatnonzero(eligible)[int(share * eligible.sum())]
+                    learned = _candidate(row, int(anyone), "chosen at random")
             case "truth":
-                right = [float(each["grade"] == "correct") for each in row["candidates"]]
-                if any(right):
-                    best = _best(row, np.asarray(right), threshold=0.5)
+                right = np.array([each["grade"] == "correct" for each in row["candidates"]])
+                if (right & eligible).any():
+                    best = _best(row, right.astype(float), threshold=0.5, eligible=eligible)
                     learned = _candidate(row, best, "least uncertainty a token of the right ones")
         chosen.append({**row, "learned": learned})
     return chosen
@@ -124,8 +137,9 @@ def mix_external(
     if recipe.external.learn == "choice":
         texts = [[each["text"] for each in row["candidates"]] for row in asked]
         for p, row, scores in zip(problems, asked, external.judge(prompts, texts), strict=True):
-            if (scores >= recipe.verifier.threshold).any():
-                best = _best(row, scores, threshold=recipe.verifier.threshold)
+            threshold, eligible = recipe.verifier.threshold, _eligible(row, recipe)
+            if ((scores >= threshold) & eligible).any():
+                best = _best(row, scores, threshold=threshold, eligible=eligible)
                 learned = _candidate(row, best, "the stronger model's choice", external=True)
                 mixed[p] = {**row, "learned": learned}
         return mixed
@@ -155,6 +169,8 @@ class Lessons:
         self._answers: list[Int[np.ndarray, " tokens"]] = []
         self._longest = 0
         self._seen = 0
+        self._ended = 0  # candidates
+        self.cut_off = CutOff()
         self.external = 0  # problems of which a stronger model said what is learnt
 
     @property
@@ -171,10 +187,30 @@ class Lessons:
             prompt = encode_prompt(self._tokenizer, row["prompt"])
             self._longest = max(self._longest, len(prompt))
             self._seen += 1
-            if row["learned"] is not None:
+            finished = [each["finished"] for each in row["candidates"]]
+            self._ended += sum(finished)
+            learned = row["learned"]
+            candidate = None if learned is None else learned["candidate"]
+            self.cut_off = CutOff(
+                self.cut_off.candidates + finished.count(False),
+                self.cut_off.problems + (not any(finished)),
+                self.cut_off.learned + (candidate is not None and not finished[candidate]),
+            )
+            if learned is not None:
                 self._prompts.append(np.array(prompt, np.int32))
-                self._answers.append(np.array(row["learned"]["tokens"], np.int32))
-                self.external += row["learned"]["external"]
+                self._answers.append(np.array(learned["tokens"], np.int32))
+                self.external += learned["external"]
+
+    @property
+    def nothing_ended(self) -> str | None:
+        """Why there is nothing to learn, if it is that every answer was cut off."""
+        if self._answers or self._ended:
+            return None
+        limit = self._recipe.sampling.max_new_tokens
+        return (
+            f"there is nothing to learn, as all {self.cut_off.candidates} answers were cut off "
+            f"at {limit} tokens (sampling.max_new_tokens)"
+        )
 
     def dataset(self) -> Dataset:
         """What the trainer takes.
@@ -185,8 +221,11 @@ class Lessons:
             config = self._recipe.verifier
             truth = config.learn_from == "truth"
             wanted = "is right" if truth else f"scored >= {config.threshold}"
+            cut = self.cut_off.candidates if config.cut_off == "reject" else 0
             raise UserError(
-                f"no candidate of any of {self._seen} problems {wanted}: there is nothing to learn",
+                f"no candidate of any of {self._seen} problems {wanted}"
+                + (f" ({cut} were cut off, and do not count)" if cut else "")
+                + ": there is nothing to learn",
                 where="verifier",
                 hint="lower verifier.threshold or set when_none_pass: choose_among_all",
             )
@@ -214,7 +253,22 @@ def _candidate(row: Record, index: int, why: str, *, external: bool = False) -> 
     return {"candidate": index, "tokens": tokens, "why": why, "external": external}
 
 
-def _best(row: Record, scores: Float[np.ndarray, " N"], *, threshold: float) -> int:
+def _eligible(row: Record, recipe: Recipe) -> Bool[np.ndarray, " N"]:
+    """Which candidates may be learnt."""
+    finished = np.array([each["finished"] for each in row["candidates"]])
+    return finished | (recipe.verifier.cut_off == "accept")
+
+
+def _best(
+    row: Record,
+    scores: Float[np.ndarray, " N"],
+    *,
+    threshold: float,
+    eligible: Bool[np.ndarray, " N"],
+) -> int:
     uncertainties = -np.array([[each["logprob"] for each in row["candidates"]]])
     lengths = np.array([[each["length"] for each in row["candidates"]]])
-    return int(best_of_n(scores[None], uncertainties, lengths, threshold=threshold).index[0])
+    best = best_of_n(
+        scores[None], uncertainties, lengths, threshold=threshold, eligible=eligible[None]
+    )
+    return int(best.index[0])

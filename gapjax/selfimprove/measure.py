@@ -73,6 +73,7 @@ def _against_the_truth(outcomes: Outcomes) -> dict[str, float]:
         uncertainties,
         outcomes.lengths[known],
         threshold=0.5,
+        eligible=outcomes.eligible[known],
     )
     row = np.arange(len(correct))
     metrics = {

@@ -170,7 +170,13 @@ def check(recipe: Recipe, loaded: LoadedModel) -> None:
     texts, or taught where an answer ends, or a package is missing.
     """
     check_method(grading_of(recipe))
-    stops_of(loaded, recipe.sampling.stop)
+    stops = stops_of(loaded, recipe.sampling.stop)
+    if recipe.verifier.cut_off == "reject" and not stops.tokens and stops.texts is None:
+        raise UserError(
+            "the model has no token that ends an answer, so that every answer is cut off",
+            where=recipe.model,
+            hint="set sampling.stop, or eos_token_id in its generation_config.json",
+        )
     if recipe.external.examples and recipe.external.learn == "answer":
         loaded.ends.terminator()
     if recipe.verifier.method in ("true_false", "quality"):

@@ -64,6 +64,9 @@ class VerifierConfig:
     # When nothing passes: choose among all candidates, or leave the problem out of training
     # (measurement always falls back, so that every problem counts).
     when_none_pass: Literal["choose_among_all", "skip"] = "choose_among_all"
+    # Answers cut off at max_new_tokens: not to be chosen nor learnt, or candidates like any other
+    # (measurement falls back on them where no answer of a problem came to an end).
+    cut_off: Literal["reject", "accept"] = "reject"
     # What is learnt: the verifier's choice or, as a control, a random or a right candidate.
     learn_from: Literal["verified", "random", "truth"] = "verified"
 

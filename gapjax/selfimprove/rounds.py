@@ -172,10 +172,11 @@ class _Run:
             lessons = Lessons(self.loaded, self.recipe)
             for rows in self._rows(start.round):
                 lessons.add(rows)
-            per_epoch = lessons.dataset().steps_per_epoch(config.batch_size)
-            now += start.steps / per_epoch
-            # Preempted at a step after which nothing is measured.
-            between = start.steps not in {0, *measure_steps(per_epoch, config)}
+            if start.steps:
+                per_epoch = lessons.dataset().steps_per_epoch(config.batch_size)
+                now += start.steps / per_epoch
+                # Preempted at a step after which nothing is measured.
+                between = start.steps not in measure_steps(per_epoch, config)
         stop = None
         if not (start.measured or between):
             ends = now > 0 and now == (start.round + 1) * config.epochs_per_round
@@ -189,6 +190,8 @@ class _Run:
             resumed = number == start.round
             if not resumed or lessons is None:
                 lessons = yield from self._select(number)
+            if (stop := lessons.nothing_ended) is not None:
+                break
             now, stop = yield from self._train(number, lessons, skip=start.steps if resumed else 0)
         yield from self._conclude(now, stop or "the budget of epochs is spent")
 
@@ -318,8 +321,10 @@ class _Run:
                 yield Verified("round", first, learn(first, rows), None)
                 first += len(rows)
         self.rows = remembered
-        lessons.dataset()  # or there is nothing to learn
-        yield Selected(number, lessons.learned, self._share(lessons), metrics, effort)
+        if lessons.nothing_ended is None:
+            lessons.dataset()  # or there is nothing to learn
+        share = self._share(lessons)
+        yield Selected(number, lessons.learned, share, metrics, effort, lessons.cut_off)
         return lessons
 
     def _train(

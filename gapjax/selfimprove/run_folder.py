@@ -25,7 +25,8 @@ import pathlib
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -294,6 +295,7 @@ class RunFolder:
             round=event.round,
             learned=event.learned,
             external_share=event.external_share,
+            cut_off=dataclasses.asdict(event.cut_off),
             **dataclasses.asdict(event.effort),
             **event.metrics,
         )
@@ -310,6 +312,7 @@ class RunFolder:
             "epoch": event.epoch,
             "first": self._measured[0],
             "last": self._measured[-1],
+            "cut_off": _total(row.get("cut_off", {}) for row in rows if row["event"] == "select"),
             "test": tested and {when: tested[when] for when in ("before", "after")},
         }
         write_text(self._folder / "summary.json", json.dumps(finite(summary), indent=2) + "\n")
@@ -355,3 +358,11 @@ class RunFolder:
         ]
         if self._measured:
             trajectories.write(self.trajectory, self._folder / "trajectory.csv")
+
+
+def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Of counts by the same names, the sums."""
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)

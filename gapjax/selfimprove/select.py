@@ -13,7 +13,7 @@ class Selection:
     """One candidate of each problem."""
 
     index: Int[np.ndarray, " P"]
-    fell_back: Bool[np.ndarray, " P"]  # no candidate passed, so all of them were considered
+    fell_back: Bool[np.ndarray, " P"]  # no candidate passed, so others were considered
 
 
 def best_of_n(
@@ -22,8 +22,12 @@ def best_of_n(
     lengths: Int[np.ndarray, "P N"],
     *,
     threshold: float,
+    eligible: Bool[np.ndarray, "P N"],
 ) -> Selection:
-    """The candidate with `score ≥ threshold` and the least uncertainty a token.
+    """The eligible candidate with `score ≥ threshold` and the least uncertainty a token.
+
+    Where no eligible candidate passes, any eligible one is considered, and where there is none,
+    all are.
 
     **Arguments:**
 
@@ -31,11 +35,13 @@ def best_of_n(
     - `uncertainties`: total negative log-likelihoods (nats).
     - `lengths`: tokens.
     - `threshold`: σ.
+    - `eligible`: which may be chosen, as those that came to an end (`gapjax.generation.Samples`).
 
     Ties go to the earlier candidate. Source: arXiv:2507.00075, best-of-N verification.
     """
-    passed = np.asarray(scores >= threshold)
+    passed = np.asarray(scores >= threshold) & eligible
     fell_back = np.logical_not(passed.any(axis=1))
-    considered = passed | fell_back[:, None]
+    considered = passed | (fell_back[:, None] & eligible)
+    considered |= np.logical_not(considered.any(axis=1, keepdims=True))
     index = np.where(considered, uncertainties / lengths, np.inf).argmin(axis=1)
     return Selection(index, fell_back)

@@ -18,7 +18,7 @@ from gapjax.trajectories import MIN_CHECKPOINTS
 
 # Draws of the Student-t around the mode: chains, and of each.
 _CHAINS, _DRAWS = 2, 500
-_MANY = 0.1  # share of answers whose grading failed that is spoken of
+_MANY = 0.1  # share of answers whose grading failed, or that were cut off, that is spoken of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,6 +154,8 @@ def cautions(first: dict[str, float], now: dict[str, float]) -> list[str]:
             if failed < 1
             else "many answers could not be graded: none could, so no accuracy is known"
         )
+    if (cut_off := now.get("solver_cut_off", 0.0)) > _MANY:
+        found.append(f"many answers are cut off at max_new_tokens: {cut_off:.1%}")
     if (solver := _change(first, now, "solver_accuracy")) and solver.direction < 0:
         found.append(f"one sample is right less often than at first: {solver}")
     if (selected := _change(first, now, "verifier_accuracy")) and selected.direction < 0:

@@ -37,14 +37,17 @@ class Replies:
     def add(self, row: Mapping[str, Any], *, where: object = None) -> None:
         """Take in a line: `prompt` and `answer`, or `prompt`, `response` and `score`.
 
-        The later of two lines about the same holds.
+        An answer whose `finish_reason` is `length` was cut off, and is none. The later of two
+        lines about the same holds.
 
         **Raises:** `UserError` if it is neither.
         """
         prompt, answer, response = (row.get(name) for name in ("prompt", "answer", "response"))
         if isinstance(prompt, str):
             if response is None and "answer" in row and isinstance(answer, str | None):
-                self.answers[prompt.strip()] = answer
+                # As the chat protocol says it. Half an answer is none.
+                cut_off = row.get("finish_reason") == "length"
+                self.answers[prompt.strip()] = None if cut_off else answer
                 return
             if answer is None and isinstance(response, str):
                 self.scores[prompt.strip(), response.strip()] = _score(row, where)

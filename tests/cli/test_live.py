@@ -19,6 +19,7 @@ from gapjax.selfimprove import (
     parse_recipe,
 )
 from gapjax.selfimprove.candidates import Effort
+from gapjax.selfimprove.learning import CutOff
 from gapjax.selfimprove.stopping import look_ahead
 
 RECIPE = parse_recipe({"train": {"epochs_per_round": 2}})
@@ -37,7 +38,7 @@ def events():
     effort = Effort({"sample": 2.0, "grade": 0.5}, tokens=3000)
     yield Measured(0.0, METRICS, None, effort)
     yield Judged(0.0, None, (), None)
-    yield Selected(0, 7, 0.25, METRICS, effort)
+    yield Selected(0, 7, 0.25, METRICS, effort, CutOff(12, problems=2, learned=1))
     yield Trained(0.5, 1, 2.0, 1.0, 100, 9.0)  # compiles
     yield Trained(1.0, 2, 1.5, 1.0, 100, 0.5)
     yield Snapshot(0, 2, None)
@@ -71,6 +72,7 @@ def test_a_log_has_a_plain_line_for_each_event(shown) -> None:
     assert "12.5% timed out" in lines[0]
     assert "1,500 tokens/s" in lines[0]
     assert "25% of the external examples" in lines[1]
+    assert "cut off 12 answers, all of 2 problems, 1 of them learnt" in lines[1]
     assert "200 tokens/s" in lines[2]  # without the step that compiled
     assert "expected gain" in lines[4]
 

@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 
 from gapjax.errors import UserError
 from gapjax.models import LoadedModel
-from gapjax.selfimprove import Measured, Selected, Verified, parse_recipe, self_improve
+from gapjax.selfimprove import (
+    Finished,
+    Judged,
+    Measured,
+    Selected,
+    Verified,
+    parse_recipe,
+    self_improve,
+)
 from gapjax.selfimprove.learning import (
+    CutOff,
+    Lessons,
     choose,
     dataset,
     external_problems,
@@ -47,7 +57,7 @@ def row(prompt: str, *candidates: tuple[str, float, str, int], chosen=0, fell_ba
         "reason": "least uncertainty a token",
         "candidates": [
             {"text": text, "tokens": [int(c) + 2 for c in text] + [1], "logprob": logprob}
-            | {"grade": grade, "length": length}
+            | {"grade": grade, "length": length, "finished": True}
             for text, logprob, grade, length in candidates
         ],
     }
@@ -75,6 +85,73 @@ def test_the_verifier_chance_and_the_truth_choose(adder) -> None:
     wrong = truth[1:2]
     with pytest.raises(UserError, match="nothing to learn"):
         dataset(adder, recipe(verifier={"learn_from": "truth"}), wrong)
+
+
+def cut_off(row, *indices: int):
+    candidates = [
+        each | {"finished": each["finished"] and n not in indices}
+        for n, each in enumerate(row["candidates"])
+    ]
+    return row | {"candidates": candidates}
+
+
+@pytest.mark.parametrize(
+    ("verifier", "expected"),
+    [
+        ({}, [1, None, 0]),
+        ({"learn_from": "random"}, [1, None, 0]),
+        ({"learn_from": "truth"}, [None, None, 0]),
+        ({"when_none_pass": "skip"}, [1, None, 0]),
+        ({"cut_off": "accept"}, [1, 0, 0]),
+        ({"cut_off": "accept", "learn_from": "truth"}, [0, None, 1]),
+    ],
+)
+def test_what_was_cut_off_is_not_learnt(adder, verifier, expected) -> None:
+    rows = [cut_off(ROWS[0], 0), cut_off(ROWS[1], 0, 1), cut_off(ROWS[2] | {"chosen": 0}, 1)]
+    how = recipe(verifier=verifier)
+    chosen = choose(rows, how, jax.random.key(0))
+    assert learned(chosen) == expected
+    lessons = Lessons(adder, how)
+    lessons.add(chosen)
+    pairs = zip(expected, rows, strict=True)
+    cut = [n is not None and not row["candidates"][n]["finished"] for n, row in pairs]
+    assert lessons.cut_off == CutOff(4, problems=1, learned=sum(cut))
+    assert any(cut) == ("cut_off" in verifier)
+
+
+def test_a_stronger_model_chooses_none_that_was_cut_off(adder, tmp_path) -> None:
+    file = write(tmp_path / "a.jsonl", {"11+11=": "22", "12+12=": "24"})
+    external = External(AnswerFile.read(file))
+    rows = choose([cut_off(ROWS[0], 0), cut_off(ROWS[2], 1)], recipe(), jax.random.key(0))
+    mixed = mix_external(rows, adder, recipe(), external, np.array([0, 1]))
+    assert learned(mixed) == [1, 0]
+    assert [row["learned"]["external"] for row in mixed] == [False, True]
+
+
+def test_half_an_answer_of_a_stronger_model_is_none(tmp_path) -> None:
+    file = tmp_path / "a.jsonl"
+    rows = [{"prompt": p, "answer": "2", "finish_reason": p} for p in ("stop", "length")]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert AnswerFile.read(file).answers(["stop", "length"]) == ["2", None]
+
+
+def test_a_round_of_answers_without_an_end_ends_the_run(adder) -> None:
+    short = recipe(sampling={"n": 2, "max_new_tokens": 1})
+    events = list(self_improve(adder, short))
+    selected = next(event for event in events if isinstance(event, Selected))
+    assert (selected.learned, selected.cut_off) == (0, CutOff(16, problems=8, learned=0))
+    assert isinstance(events[-1], Finished)
+    assert "all 16 answers were cut off at 1 tokens" in events[-1].reason
+    cautions = [event.cautions for event in events if isinstance(event, Judged)]
+    assert any("many answers are cut off" in text for text in cautions[0])
+
+
+def test_a_model_without_an_end_is_refused_before_anything_is_sampled(adder) -> None:
+    tokenizer = copy.deepcopy(adder.tokenizer)
+    tokenizer.eos_token = None
+    endless = LoadedModel(adder.model, tokenizer)
+    with pytest.raises(UserError, match="every answer is cut off"):
+        next(self_improve(endless, recipe()))
 
 
 def test_chance_takes_each_candidate_as_often() -> None:

@@ -62,11 +62,13 @@ def outcomes_with(grades) -> Outcomes:
     lengths = np.ones(shape, int)
     samples = Samples(lengths[..., None], logprobs, lengths, lengths == 1)
     scores = np.ones(shape)
-    selection = best_of_n(scores, samples.uncertainties, lengths, threshold=0.5)
+    eligible = samples.finished
+    selection = best_of_n(scores, samples.uncertainties, lengths, threshold=0.5, eligible=eligible)
     return Outcomes(
         uncertainties=samples.uncertainties,
         lengths=lengths,
         finished=samples.finished,
+        eligible=eligible,
         grades=np.array(grades),
         scores=scores,
         chosen=selection.index,

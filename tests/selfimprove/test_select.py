@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from gapjax.selfimprove.select import best_of_n
 
 
-def reference(scores, uncertainties, lengths, threshold):
-    passed = [n for n, score in enumerate(scores) if score >= threshold]
-    fell_back = not passed
-    return min(passed or range(len(scores)), key=lambda n: uncertainties[n] / lengths[n]), fell_back
+def reference(scores, uncertainties, lengths, threshold, eligible):
+    may = [n for n in range(len(scores)) if eligible[n]]
+    passed = [n for n in may if scores[n] >= threshold]
+    considered = passed or may or range(len(scores))
+    return min(considered, key=lambda n: uncertainties[n] / lengths[n]), not passed
 
 
 @pytest.mark.fast
@@ -25,13 +26,27 @@ def test_best_of_n(problems, n, seed, threshold) -> None:
     scores = rng.integers(0, 5, (problems, n)) / 4
     uncertainties = rng.integers(1, 5, (problems, n)).astype(float)
     lengths = rng.integers(1, 4, (problems, n))
-    got = best_of_n(scores, uncertainties, lengths, threshold=threshold)
+    eligible = rng.random((problems, n)) < 0.7
+    got = best_of_n(scores, uncertainties, lengths, threshold=threshold, eligible=eligible)
     for p in range(problems):
-        index, fell_back = reference(scores[p], uncertainties[p], lengths[p], threshold)
+        index, fell_back = reference(
+            scores[p], uncertainties[p], lengths[p], threshold, eligible[p]
+        )
         assert (got.index[p], got.fell_back[p]) == (index, fell_back)
 
 
 def test_long_answers_are_not_at_a_disadvantage() -> None:
-    got = best_of_n(np.ones((1, 2)), np.array([[3.0, 4.0]]), np.array([[2, 8]]), threshold=0.5)
+    both = np.array([[3.0, 4.0]]), np.array([[2, 8]])
+    got = best_of_n(np.ones((1, 2)), *both, threshold=0.5, eligible=np.ones((1, 2), bool))
     assert got.index.tolist() == [1]
     assert not got.fell_back.any()
+
+
+def test_a_loop_that_was_cut_off_is_not_chosen() -> None:
+    loop_and_end = np.array([[12.0, 2.0]]), np.array([[32, 3]])
+    ended = np.array([[False, True]])
+    got = best_of_n(np.ones((1, 2)), *loop_and_end, threshold=0.5, eligible=ended)
+    assert got.index.tolist() == [1]
+    # Nor where only the loop passes.
+    got = best_of_n(np.array([[1.0, 0.0]]), *loop_and_end, threshold=0.5, eligible=ended)
+    assert (got.index.tolist(), got.fell_back.tolist()) == ([1], [True])

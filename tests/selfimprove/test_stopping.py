@@ -113,6 +113,8 @@ BASE = {
         ({"solver_uncertainty": 2.0, "solver_tokens": 5.0}, ["lengths drive"]),
         ({"solver_uncertainty": 2.0}, []),
         ({"solver_uncertainty": 2.0, "solver_tokens": 15.0}, []),
+        ({"solver_cut_off": 0.05}, []),
+        ({"solver_cut_off": 0.25}, ["cut off at max_new_tokens: 25.0%"]),
     ],
 )
 def test_cautions(changes, expected) -> None:
