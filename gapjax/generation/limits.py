@@ -9,13 +9,17 @@ from gapjax.models.config import DecoderConfig
 
 
 def longest_prompt(
-    config: DecoderConfig, prompts: Sequence[Sequence[int]], room: int, *, first: int = 0
+    config: DecoderConfig,
+    prompts: Sequence[Sequence[int]],
+    room: int | Sequence[int],
+    *,
+    first: int = 0,
 ) -> int:
     """Length (tokens) of the longest prompt.
 
     **Arguments:**
 
-    - `room`: tokens that are to fit behind each.
+    - `room`: tokens that are to fit behind each, or behind one after the other.
     - `first`: index of the first prompt, if these are a part of more.
 
     **Raises:** `UserError` that names the prompt if one is empty, has tokens that the model does
@@ -23,12 +27,13 @@ def longest_prompt(
     """
     if not prompts:
         raise UserError("there are no prompts")
-    for number, prompt in enumerate(prompts, start=first + 1):
+    rooms = [room] * len(prompts) if isinstance(room, int) else room
+    for number, (prompt, behind) in enumerate(zip(prompts, rooms, strict=True), start=first + 1):
         name = f"prompt {number}" if first or len(prompts) > 1 else "the prompt"
         check_tokens(config, prompt, name)
-        if len(prompt) + room > config.context:
+        if len(prompt) + behind > config.context:
             raise UserError(
-                f"{name} has {len(prompt)} tokens, which with {room} new ones exceed the model's "
+                f"{name} has {len(prompt)} tokens, which with {behind} new ones exceed the model's "
                 f"context of {config.context} tokens",
                 hint="shorten the prompt or lower max_new_tokens",
             )

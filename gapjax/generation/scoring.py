@@ -86,7 +86,7 @@ def answer_logprobs(
 
     **Returns:** zero at padding.
     """
-    room = _longest(answer_mask) if room is None else room
+    room = longest(answer_mask) if room is None else room
     last, prefix = model.prefill(prompts, prompt_mask, room=room)
     hidden = model.extend(answers, answer_mask, prefix)
     # The token at position l is predicted from the position before it; the first one
@@ -97,31 +97,7 @@ def answer_logprobs(
     return jnp.where(answer_mask, logprobs, 0.0)
 
 
-def choice_logits(
-    model: Transformer,
-    prefixes: Int[Array, "P S"],
-    prefix_mask: Bool[Array, "P S"],
-    suffixes: Int[Array, "P N L"],
-    suffix_mask: Bool[Array, "P N L"],
-    choices: Int[Array, " C"],
-) -> Float[Array, "P N C"]:
-    """Logits (float32) of a few tokens, as the one that follows each suffix of each prefix.
-
-    **Arguments:**
-
-    - `prefixes`, `prefix_mask`: left-padded; what the N suffixes share.
-    - `suffixes`, `suffix_mask`: right-padded, each at least one token long.
-    - `choices`: the token ids of interest.
-    """
-    _, prefix = model.prefill(prefixes, prefix_mask, room=_longest(suffix_mask))
-    hidden = model.extend(suffixes, suffix_mask, prefix)
-    last = suffix_mask.sum(axis=-1) - 1
-    final = jnp.take_along_axis(hidden, last[..., None, None], axis=2)[:, :, 0]
-    rows = model.output_table()[choices]
-    return jnp.einsum("pnm,cm->pnc", final, rows, preferred_element_type=jnp.float32)
-
-
-def _longest(mask: Bool[Array, "P N L"]) -> Int[Array, " P"]:
+def longest(mask: Bool[Array, "P N L"]) -> Int[Array, " P"]:
     return mask.sum(axis=-1).max(axis=-1)
 
 
@@ -130,11 +106,6 @@ def _answer_logprobs(
     graph: nnx.GraphDef, state: nnx.State, room: int | None, *arrays: Array
 ) -> Array:
     return answer_logprobs(nnx.merge(graph, state), *arrays, room=room)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _choice_logits(graph: nnx.GraphDef, state: nnx.State, *arrays: Array) -> Array:
-    return choice_logits(nnx.merge(graph, state), *arrays)
 
 
 def score(
@@ -164,7 +135,7 @@ def score(
     values = np.concatenate(
         [
             to_host(_answer_logprobs(graph, state, room, *arrays))[:kept]
-            for arrays, kept in _batches(model, prompts, answers, sequences_at_once)
+            for arrays, kept in batches(model, prompts, answers, sequences_at_once)
         ]
     )
     return [
@@ -173,30 +144,7 @@ def score(
     ]
 
 
-def score_choices(
-    model: Transformer,
-    prefixes: Sequence[Sequence[int]],
-    suffixes: Sequence[Sequence[Sequence[int]]],
-    choices: Sequence[int],
-    *,
-    sequences_at_once: int = 256,
-) -> Float[np.ndarray, "P N C"]:
-    """Logits of the token ids `choices` after each of the N suffixes of each of P prefixes.
-
-    A verifier's question: the candidates of one prompt share its prefix, and of the
-    vocabulary only the possible verdicts are computed.
-    """
-    graph, state = nnx.split(model)
-    ids = np.asarray(choices, np.int32)
-    return np.concatenate(
-        [
-            to_host(_choice_logits(graph, state, *arrays, ids))[:kept]
-            for arrays, kept in _batches(model, prefixes, suffixes, sequences_at_once)
-        ]
-    )
-
-
-def _batches(
+def batches(
     model: Transformer,
     prefixes: Sequence[Sequence[int]],
     suffixes: Sequence[Sequence[Sequence[int]]],
@@ -204,9 +152,9 @@ def _batches(
 ) -> Iterator[tuple[tuple[Any, ...], int]]:
     """Rectangular batches of one shape, each with the number of its rows that count."""
     n, layout = len(suffixes[0]), model.layout
-    longest = max(len(suffix) for group in suffixes for suffix in group)
-    width = bucketed(longest_prompt(model.config, prefixes, longest))
-    length = bucketed(longest)
+    behind = [max(map(len, group)) for group in suffixes]
+    width = bucketed(longest_prompt(model.config, prefixes, behind))
+    length = bucketed(max(behind))
     at_once = max(1, min(len(prefixes), sequences_at_once // n))
     if layout is not None:
         at_once = layout.rows(at_once)

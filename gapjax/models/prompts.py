@@ -50,12 +50,12 @@ def encode_around(
     Lets a verifier quote an answer as the very tokens that were sampled.
     """
     if tokenizer.chat_template is None:
-        return encode_text(tokenizer, before), _encode_after(tokenizer, after)
+        return encode_text(tokenizer, before), encode_after(tokenizer, after)
     left, right = _as_chat(tokenizer, before + _HOLE + after).split(_HOLE)
-    return tokenizer.encode(left, add_special_tokens=False), _encode_after(tokenizer, right)
+    return tokenizer.encode(left, add_special_tokens=False), encode_after(tokenizer, right)
 
 
-def _encode_after(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+def encode_after(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     """Token ids of text that follows other tokens.
 
     SentencePiece's tokenizers put a space before any text, which is none of its own here.

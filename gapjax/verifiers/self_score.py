@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 
 from gapjax.errors import UserError
 from gapjax.generation import Samples, score_choices
 from gapjax.models import LoadedModel
-from gapjax.models.prompts import encode_around
+from gapjax.models.prompts import encode_after, encode_around
 from gapjax.tasks import Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+class Verdict(NamedTuple):
+    """What a model says of N candidates of each of P problems, of some words.
+
+    - `probabilities`: normalised among the words.
+    - `log_mass`: the logarithm (nats) of what they have in all: near 0 if the model answers with
+        one of them, far below it if it would say something else.
+    """
+
+    probabilities: Float[np.ndarray, "P N words"]
+    log_mass: Float[np.ndarray, "P N"]
+
+
+class _Spelling(NamedTuple):
+    word: str
+    spaced: bool  # with a space before it
+    tokens: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +52,11 @@ class Likelihood:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrueFalse:
-    """TF: the score is P(True), normalised over the tokens of "True" and "False".
+    """TF: the score is P(True), normalised over "True" and "False".
 
     - `question`: with `{prompt}` and `{answer}`. The candidate is quoted as its sampled tokens.
-    - `temperature`: divides the logits of the verdict.
+    - `temperature`: divides the logarithms of the verdicts' probabilities. Each is that of all
+        its tokens, written with or without a space before it.
 
     Source: arXiv:2507.00075, section on verification methods.
     """
@@ -48,25 +72,25 @@ class TrueFalse:
         self, loaded: LoadedModel, problems: Sequence[Problem], samples: Samples
     ) -> Float[np.ndarray, "P N"]:
         verdict = _verdict(self, ("True", "False"), loaded, problems, samples)
-        return verdict[..., 0]
+        return verdict.probabilities[..., 0]
 
     def asking(self, loaded: LoadedModel, problem: Problem) -> int:
         """Tokens that it takes to ask about an answer, beside those of the answer."""
-        return sum(map(len, _around(self.question, loaded, problem)))
+        return _asking(self, ("True", "False"), loaded, problem)
 
     def check(self, loaded: LoadedModel) -> None:
         """**Raises:** `UserError` if this model cannot be asked."""
-        _verdict_tokens(self, ("True", "False"), loaded)
+        _spellings(self.question, ("True", "False"), loaded.tokenizer)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quality:
     """QE: the model grades the answer; the score is the expected grade, scaled to [0, 1].
 
-    The expectation is over the probabilities of the grades' tokens, normalised among
-    them, so one question gives a graded score without sampling a verdict.
+    The expectation is over the probabilities of the grades, normalised among them, so one
+    question gives a graded score without sampling a verdict.
 
-    - `grades`: from worst to best, evenly spaced; they must differ in their first token.
+    - `grades`: from worst to best, evenly spaced.
     - `question`, `temperature`: as for `TrueFalse`.
 
     Source: arXiv:2507.00075, section on verification methods.
@@ -84,15 +108,15 @@ class Quality:
         self, loaded: LoadedModel, problems: Sequence[Problem], samples: Samples
     ) -> Float[np.ndarray, "P N"]:
         verdict = _verdict(self, self.grades, loaded, problems, samples)
-        return verdict @ np.linspace(0.0, 1.0, len(self.grades))
+        return verdict.probabilities @ np.linspace(0.0, 1.0, len(self.grades))
 
     def asking(self, loaded: LoadedModel, problem: Problem) -> int:
         """Tokens that it takes to ask about an answer, beside those of the answer."""
-        return sum(map(len, _around(self.question, loaded, problem)))
+        return _asking(self, self.grades, loaded, problem)
 
     def check(self, loaded: LoadedModel) -> None:
         """**Raises:** `UserError` if this model cannot be asked."""
-        _verdict_tokens(self, self.grades, loaded)
+        _spellings(self.question, self.grades, loaded.tokenizer)
 
 
 def _verdict(
@@ -101,57 +125,88 @@ def _verdict(
     loaded: LoadedModel,
     problems: Sequence[Problem],
     samples: Samples,
-) -> Float[np.ndarray, "P N words"]:
-    """Probabilities of the verdicts, normalised among them, for every candidate."""
-    tokens = _verdict_tokens(verifier, words, loaded)
+) -> Verdict:
+    """The verdict on every candidate."""
+    spellings = _spellings(verifier.question, tuple(words), loaded.tokenizer)
     prefixes, suffixes = [], []
     for p, problem in enumerate(problems):
         before, after = _around(verifier.question, loaded, problem)
+        # So that no suffix is empty, whatever the answer.
+        before, lead = (before, []) if after else (before[:-1], before[-1:])
         prefixes.append(before)
-        suffixes.append(
-            [samples.text_tokens(p, n) + after for n in range(samples.lengths.shape[1])]
-        )
-    logits = score_choices(
-        loaded.model, prefixes, suffixes, tokens, sequences_at_once=verifier.sequences_at_once
+        answers = [samples.text_tokens(p, n) for n in range(samples.lengths.shape[1])]
+        suffixes.append([lead + answer + after for answer in answers])
+    logprobs = score_choices(
+        loaded.model,
+        prefixes,
+        suffixes,
+        [spelling.tokens for spelling in spellings],
+        sequences_at_once=verifier.sequences_at_once,
     )
-    return softmax(np.asarray(logits, np.float64) / verifier.temperature, axis=-1)
+    # After white space a verdict begins without any.
+    ends = [[_ends_in_space(loaded, suffix) for suffix in group] for group in suffixes]
+    spaced = [spelling.spaced for spelling in spellings]
+    logprobs = np.where(np.array(ends)[..., None] & spaced, -np.inf, logprobs)
+    of_word = [[s.word == word for s in spellings] for word in words]
+    totals = np.stack([logsumexp(logprobs[..., own], axis=-1) for own in of_word], axis=-1)
+    return Verdict(softmax(totals / verifier.temperature, axis=-1), logsumexp(totals, axis=-1))
+
+
+def _ends_in_space(loaded: LoadedModel, tokens: list[int]) -> bool:
+    assert loaded.tokenizer is not None
+    return loaded.tokenizer.decode(tokens[-8:])[-1:].isspace()  # of a few, since bytes are tokens
 
 
 def _around(question: str, loaded: LoadedModel, problem: Problem) -> tuple[list[int], list[int]]:
     """The tokens of a question before the answer, and those after it."""
     assert loaded.tokenizer is not None
-    before, after = (
-        part.replace("{prompt}", problem.prompt) for part in question.split("{answer}")
+    before, after = question.split("{answer}")
+    prompt = problem.prompt
+    return encode_around(
+        loaded.tokenizer, before.replace("{prompt}", prompt), after.replace("{prompt}", prompt)
     )
-    return encode_around(loaded.tokenizer, before, after)
 
 
-def _verdict_tokens(
-    verifier: TrueFalse | Quality, words: Sequence[str], loaded: LoadedModel
-) -> list[int]:
-    """The first token of each verdict.
+def _asking(
+    verifier: TrueFalse | Quality, words: Sequence[str], loaded: LoadedModel, problem: Problem
+) -> int:
+    spellings = _spellings(verifier.question, tuple(words), loaded.tokenizer)
+    # The last token of a verdict is not read.
+    verdict = max(len(spelling.tokens) for spelling in spellings) - 1
+    return sum(map(len, _around(verifier.question, loaded, problem))) + verdict
 
-    **Raises:** `UserError` if the tokenizer cannot tell the verdicts apart or express the
-    question, or the question lacks a hole.
+
+@functools.lru_cache(maxsize=8)
+def _spellings(
+    question: str, words: tuple[str, ...], tokenizer: PreTrainedTokenizerFast | None
+) -> tuple[_Spelling, ...]:
+    """How each verdict may be written, with and without a space before it.
+
+    **Raises:** `UserError` if the tokenizer cannot write the verdicts, tell them apart or express
+    the question, or the question lacks a hole.
     """
-    tokenizer = loaded.tokenizer
     if tokenizer is None:
         raise UserError("a verifier that asks needs a tokenizer", where="verifier")
-    tokens = [tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
-    if len(set(tokens)) < len(words):
-        raise UserError(
-            f"the tokenizer cannot tell {' from '.join(words)} by their first token",
-            where="verifier",
-            hint="use the likelihood verifier",
-        )
-    if "{prompt}" not in verifier.question or verifier.question.count("{answer}") != 1:
+    if "{prompt}" not in question or question.count("{answer}") != 1:
         raise UserError("lacks {prompt} or exactly one {answer}", where="verifier.question")
     # A model of digits alone has one token for all letters, and would be asked nothing.
-    asked = tokenizer.encode(verifier.question, add_special_tokens=False)
+    asked = tokenizer.encode(question, add_special_tokens=False)
     if not any(map(str.isalpha, tokenizer.decode(asked, skip_special_tokens=True))):
         raise UserError(
             "the tokenizer has no letters to ask the question with",
             where="verifier",
             hint="use the likelihood verifier",
         )
-    return tokens
+    found: dict[tuple[int, ...], _Spelling] = {}
+    for word in words:
+        for spaced in (False, True):
+            tokens = tuple(encode_after(tokenizer, " " * spaced + word))
+            if tokenizer.decode(tokens).strip() != word:
+                raise UserError(
+                    f"the tokenizer cannot write {word!r}",
+                    where="verifier",
+                    hint="use the likelihood verifier",
+                )
+            # The same where a tokenizer does not care for spaces.
+            found.setdefault(tokens, _Spelling(word, spaced, tokens))
+    return tuple(found.values())

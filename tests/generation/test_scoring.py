@@ -14,7 +14,7 @@ from flax import nnx
 from scipy import special
 
 from gapjax import models
-from gapjax.generation import sample, score, score_choices, scoring
+from gapjax.generation import choices, sample, score, scoring
 from gapjax.models import Transformer
 from tests.models.tiny import config
 
@@ -36,14 +36,6 @@ def test_score_equals_the_plain_softmax(adder) -> None:
                 table = plain_logprobs(adder.model, prompt + answer)
                 expected = [table[len(prompt) + i - 1, token] for i, token in enumerate(answer)]
                 np.testing.assert_allclose(row, expected, atol=1e-4)
-
-
-def test_choices_equal_the_plain_logits(adder) -> None:
-    got = score_choices(adder.model, PROMPTS, ANSWERS, [4, 9])
-    for p, prompt in enumerate(PROMPTS):
-        for n, answer in enumerate(ANSWERS[p]):
-            logits = np.asarray(adder.model(np.array([prompt + answer])))[0, -1]
-            np.testing.assert_allclose(got[p, n], logits[[4, 9]], atol=1e-4)
 
 
 def test_slices_of_the_vocabulary_change_nothing(monkeypatch) -> None:
@@ -116,36 +108,29 @@ def test_no_array_holds_the_vocabulary_at_every_position(monkeypatch, differenti
         arrays = prompts, prompts > 0, answers, answers > 0
         return scoring.answer_logprobs(nnx.merge(graph, state), *arrays)
 
-    def choices(state):
+    def chosen(state):
         arrays = prompts, prompts > 0, answers, answers > 0, np.array([3, 4])
-        return scoring.choice_logits(nnx.merge(graph, state), *arrays)
+        return choices.choice_logprobs(nnx.merge(graph, state), (0, 1), *arrays)
 
     if differentiated:
         # With respect to what is trained: the gradient of the table has its shape, no more.
-        programs = {rows: jax.grad(lambda state: logprobs(state).sum())}
+        programs = [jax.grad(lambda state: logprobs(state).sum())]
     else:
-        programs = {rows: logprobs, 0: choices}
-    for at_most, program in programs.items():
+        programs = [logprobs, chosen]
+    for program in programs:
         text = jax.jit(program).lower(state).compile().as_text()
         shapes = {tuple(map(int, found.split(","))) for found in re.findall(r"\[([\d,]+)\]", text)}
         holding = {shape for shape in shapes if vocabulary in shape}
         assert holding  # the table, at least
         table = vocabulary * model.config.hidden_size
         for shape in holding:
-            assert np.prod(shape) in (table, vocabulary) or np.prod(shape) <= at_most * vocabulary
+            assert np.prod(shape) in (table, vocabulary) or np.prod(shape) <= rows * vocabulary
 
 
-@pytest.mark.parametrize(
-    ("name", "call"),
-    [
-        ("_answer_logprobs", lambda *arguments: score(*arguments)),
-        ("_choice_logits", lambda *arguments: score_choices(*arguments, [4, 9])),
-    ],
-)
-def test_a_run_compiles_once_for_each_bucket_of_lengths(adder, monkeypatch, name, call) -> None:
-    traced = chex.assert_max_traces(getattr(scoring, name).__wrapped__, n=4)
+def test_a_run_compiles_once_for_each_bucket_of_lengths(adder, monkeypatch) -> None:
+    traced = chex.assert_max_traces(scoring._answer_logprobs.__wrapped__, n=4)
     chex.clear_trace_counter()
-    monkeypatch.setattr(scoring, name, jax.jit(traced, static_argnums=0))
+    monkeypatch.setattr(scoring, "_answer_logprobs", jax.jit(traced, static_argnums=0))
     for length in range(1, 17):  # prompts and answers of 8 or 16 tokens
         for answer in (3, 12):
-            call(adder.model, [[3] * length, [4]], [[[5] * answer, [6]], [[7], [8]]])
+            score(adder.model, [[3] * length, [4]], [[[5] * answer, [6]], [[7], [8]]])

@@ -16,6 +16,7 @@ from gapjax.selfimprove.resume import _are_of
 from gapjax.selfimprove.run_folder import RunFolder
 from gapjax.tasks import Problem, Splits
 from gapjax.verifiers import Likelihood, TrueFalse
+from tests.verifiers.asked import a_model, characters
 
 ROOM = 6
 SHORT = tuple(Problem(f"{n}+1=", str(n + 1), f"x.jsonl, line {n + 1}") for n in range(5))
@@ -79,16 +80,19 @@ def test_the_beginning_of_the_text_is_cut_and_no_more_than_needed(adder, templat
 
 
 @pytest.mark.parametrize("how", ["refuse", "skip", "truncate"])
-def test_a_verifiers_question_has_to_fit_with_the_answer(adder, how) -> None:
-    verifier = TrueFalse(question="{prompt}=1={answer}=1=")  # 6 tokens more
-    splits = splits_with("train", FULL)
+def test_a_verifiers_question_has_to_fit_with_the_answer(how) -> None:
+    loaded = a_model(characters())  # a token a letter and one before the text, in a context of 256
+    verifier = TrueFalse(question="{prompt}: {answer}=1")  # 4 tokens more, and 5 of " Fals"
+    prompt = Problem("1+" * 122, "1", "x.jsonl, line 7")
+    splits = splits_with("train", prompt)
+    assert fitted(loaded, splits, recipe_of(how)) == (splits, None)
     if how == "refuse":
-        line = "line 7: the verifier's question has 64 tokens, which with 6 of an answer"
+        line = "line 7: the verifier's question has 254 tokens, which with 6 of an answer"
         with pytest.raises(UserError, match=line):
-            fitted(adder, splits, recipe_of(how), verifier)
+            fitted(loaded, splits, recipe_of(how), verifier)
         return
-    kept, _ = fitted(adder, splits, recipe_of(how), verifier)
-    assert [p.prompt for p in kept.train[2:]] == ([] if how == "skip" else [FULL.prompt[6:]])
+    kept, _ = fitted(loaded, splits, recipe_of(how), verifier)
+    assert [p.prompt for p in kept.train[2:]] == ([] if how == "skip" else [prompt.prompt[4:]])
 
 
 @pytest.mark.parametrize(

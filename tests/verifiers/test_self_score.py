@@ -7,13 +7,16 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from gapjax.errors import UserError
 from gapjax.generation import Samples, sample
-from gapjax.models import LoadedModel
+from gapjax.models import LoadedModel, Transformer
 from gapjax.models.prompts import encode_around, encode_prompt
 from gapjax.tasks import Problem
 from gapjax.verifiers import Likelihood, Quality, TrueFalse
+from gapjax.verifiers.self_score import _verdict
+from tests.verifiers.asked import a_model, characters
 
 PROBLEMS = (Problem("What is 3 + 4?", "7"), Problem("What is 2 + 2? One word.", "4"))
 
@@ -75,8 +78,58 @@ def test_likelihood_lets_everything_pass(smollm2, samples) -> None:
 
 
 def test_true_false_needs_words(adder, samples) -> None:
-    # The adder's alphabet has neither word: both begin with the same unknown token.
-    with pytest.raises(UserError, match="cannot tell True from False"):
+    with pytest.raises(UserError, match="no letters to ask"):
         TrueFalse()(adder, PROBLEMS, samples)
     with pytest.raises(UserError, match="needs a tokenizer"):
         TrueFalse()(LoadedModel(adder.model, None), PROBLEMS, samples)
+
+
+def test_verdicts_that_the_tokenizer_cannot_write() -> None:
+    loaded = a_model(characters())
+    verifier = Quality(question="{prompt}? {answer}.", grades=("0", "good", "très bien"))
+    with pytest.raises(UserError, match="the tokenizer cannot write 'très bien'"):
+        verifier.check(loaded)
+
+
+@pytest.mark.parametrize(
+    ("question", "merges", "spelled"),
+    [
+        ("{prompt}: {answer} 0 to 2?", (), [["▁", "{}"], ["{}"]]),
+        ("{prompt}: {answer} 0 to 2?\n", (), [["{}"]]),
+        ("{prompt}: {answer} 0 to 2? ", (), [["{}"]]),
+        ("{prompt}: {answer}", (), [["▁", "{}"], ["{}"]]),
+        ("{prompt}: {answer}.", (("▁", "0"), ("▁", "1"), ("▁", "2")), [["▁{}"], ["{}"]]),
+        ("{prompt}: {answer}.", (("▁", "0"),), [["▁", "{}"], ["{}"]]),
+    ],
+)
+def test_grades_of_two_pieces(question, merges, spelled) -> None:
+    loaded = a_model(characters(*merges))
+    tokenizer, model = loaded.tokenizer, loaded.model
+    answers = np.array([[tokenizer.convert_tokens_to_ids(list(text)) for text in ("7a", "9b")]])
+    lengths = np.full((1, 2), 2)
+    samples = Samples(answers, np.zeros(answers.shape), lengths, np.zeros((1, 2), bool))
+    verifier = Quality(question=question, grades=tuple("012"), temperature=0.7)
+    verdict = _verdict(verifier, verifier.grades, loaded, [Problem("Q")], samples)
+    before, after = encode_around(tokenizer, *question.replace("{prompt}", "Q").split("{answer}"))
+    for n in range(2):
+        shown = before + samples.text_tokens(0, n) + after
+        probabilities = []
+        for grade in verifier.grades:
+            ways = [[piece.format(grade) for piece in way] for way in spelled]
+            if merges == (("▁", "0"),) and grade == "0":
+                ways = [["▁0"], ["0"]]
+            ids = [tokenizer.convert_tokens_to_ids(way) for way in ways]
+            probabilities.append(sum(plain_probability(model, shown, way) for way in ids))
+        assert verdict.log_mass[0, n] == pytest.approx(np.log(sum(probabilities)), abs=1e-4)
+        weights = np.array(probabilities) ** (1 / 0.7)
+        np.testing.assert_allclose(verdict.probabilities[0, n], weights / weights.sum(), rtol=1e-4)
+
+
+def plain_probability(model: Transformer, before: list[int], after: list[int]) -> float:
+    """By the softmax at every position; all texts of one length, which compiles once."""
+    tokens = np.zeros((1, 32), np.int32)
+    tokens[0, : len(before) + len(after)] = [*before, *after]
+    logits = np.asarray(model(tokens)[0], np.float64)
+    table = logits - logsumexp(logits, axis=-1, keepdims=True)
+    start = len(before) - 1
+    return float(np.exp(sum(table[start + i, token] for i, token in enumerate(after))))
