@@ -6,8 +6,6 @@ the parts are stacked into one of their joint rank, which computes the same.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +15,13 @@ import scipy.linalg
 from flax import nnx
 
 from gapjax.errors import UserError
+from gapjax.json_files import read_json_object
+from gapjax.models.adapter_keys import ADAPTER_KEYS, scaled_alpha
 from gapjax.models.assemble import complaints
 from gapjax.models.export import write_json, write_safetensors
 from gapjax.models.families import TensorSpec, tensor_table
-from gapjax.models.hf import SafetensorsFiles, read_json_object
+from gapjax.models.finite import cast
+from gapjax.models.hf import SafetensorsFiles
 from gapjax.models.load import save
 from gapjax.models.lora import LoRALinear, adapters, merge, replace
 from gapjax.models.transformer import Transformer
@@ -31,17 +32,6 @@ if TYPE_CHECKING:
 _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-
-# Options of PEFT under which an adapter computes something else than ours does.
-_SUPPORTED = {
-    "peft_type": "LORA",
-    "use_dora": False,
-    "bias": "none",
-    "lora_bias": False,
-    "fan_in_fan_out": False,
-    "modules_to_save": None,
-    "trainable_token_indices": None,
-}
 
 
 def _layers(model: Transformer) -> dict[str, TensorSpec]:
@@ -91,8 +81,9 @@ def save_adapter(model: Transformer, path: str | Path, *, base: str | None = Non
         alphas[name] = adapted[0].alpha if len(adapted) == 1 else scale * a.shape[0]
     first = next(iter(ranks))
     config = {
-        **_SUPPORTED,
+        "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
+        "bias": "none",
         "base_model_name_or_path": base,
         "inference_mode": True,
         "init_lora_weights": True,
@@ -136,9 +127,7 @@ def load_adapter(model: Transformer, path: str | Path) -> Transformer:
         if not (folder / name).is_file():
             raise UserError(f"has no {name}", where=folder, hint="expected a PEFT adapter")
     config = read_json_object(folder / _CONFIG)
-    for key, value in _SUPPORTED.items():
-        if (config.get(key) or value) != value:
-            raise UserError(f"{key} = {config[key]!r} is not supported", where=folder / _CONFIG)
+    ADAPTER_KEYS.check(config, where=folder / _CONFIG)
     source = SafetensorsFiles([folder / _WEIGHTS])
     adapted = nnx.clone(model)
     modules: dict[Any, Any] = dict(nnx.iter_modules(adapted))
@@ -160,29 +149,18 @@ def load_adapter(model: Transformer, path: str | Path) -> Transformer:
         raise UserError("holds no adapters", where=folder / _WEIGHTS)
     for name, stem in targets.items():
         a, b = (source.read(f"{stem}.lora_{part}.weight") for part in "AB")
-        alpha = _alpha(config, name, rank=a.shape[0], where=folder / _CONFIG)
+        alpha = scaled_alpha(config, name, rank=a.shape[0], where=folder / _CONFIG)
         bases = [modules[path[:-1]] for path in layers[name].paths]
         ends = np.cumsum([base.kernel.shape[1] for base in bases])
         parts = np.split(b, ends[:-1])
         for base, parameter, rows in zip(bases, layers[name].paths, parts, strict=True):
             dtype = base.kernel.dtype
-            ab = {"a": jnp.asarray(a.T, dtype), "b": jnp.asarray(rows.T, dtype)}
+            ab = {
+                part: jnp.asarray(cast(value, dtype, f"lora_{part} of {name}", where=folder).T)
+                for part, value in (("a", a), ("b", rows))
+            }
             replace(adapted, parameter[:-1], LoRALinear(base, **ab, alpha=alpha))
     return adapted
-
-
-def _alpha(config: Mapping[str, Any], name: str, *, rank: int, where: Path) -> float:
-    """The layer's alpha: of the first pattern that its name ends with, as in PEFT."""
-    try:
-        patterns = (config.get("alpha_pattern") or {}).items()
-        matching = [alpha for key, alpha in patterns if re.match(rf"(.*\.)?({key})$", name)]
-        alpha = float(matching[0] if matching else config["lora_alpha"])
-    except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
-        raise UserError(
-            f"lora_alpha or alpha_pattern is not usable ({error})", where=where
-        ) from error
-    # "Rank-stabilised" LoRA divides by the root of the rank, not by the rank.
-    return alpha * rank**0.5 if config.get("use_rslora") else alpha
 
 
 def save_merged(

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from gapjax.errors import UserError
 from gapjax.models.config import DecoderConfig
 from gapjax.models.families import TensorSpec, tensor_table
+from gapjax.models.finite import cast
 from gapjax.models.transformer import Transformer
 from gapjax.parallel.distributed import to_host
 from gapjax.parallel.layout import Layout
@@ -58,7 +59,8 @@ def assemble(
         whole = source.read(spec.name)
         ends = np.cumsum([_out_size(flat[path], spec) for path in spec.paths])
         for path, part in zip(spec.paths, np.split(whole, ends[:-1]), strict=True):
-            value = np.asarray(part.T if spec.transpose else part, jnp.dtype(dtype))
+            value = cast(part, jnp.dtype(dtype), spec.name, where=where)
+            value = value.T if spec.transpose else value
             # The device transposes as it copies, which NumPy does slowly.
             placed = jax.device_put(value) if layout is None else layout.place(value, path)
             flat[path] = flat[path].replace(placed)

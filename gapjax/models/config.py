@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongRopeScaling
 
 _POSITIVE = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads"),
-    *("num_kv_heads", "head_dim", "max_position", "rope_theta"),
+    *("num_kv_heads", "head_dim", "max_position", "rope_theta", "norm_eps"),
 )
 
 
@@ -93,8 +94,8 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)} is not positive")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} = {getattr(self, name)} is not positive and finite")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
                 f"{self.num_heads} attention heads cannot share {self.num_kv_heads} key-value heads"

@@ -21,6 +21,8 @@ from gapjax.models.config import (
     RopeScaling,
     YarnScaling,
 )
+from gapjax.models.config_keys import CONFIG_KEYS, ROPE_KEYS
+from gapjax.models.fields import Fields
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,84 +149,80 @@ def config_from_hf(raw: Mapping[str, Any], *, where: object) -> DecoderConfig:
         )
     name = known[architecture]
     family = FAMILIES[name]
-    raw = {**family.defaults, **raw}
-    supported = {"hidden_act": "silu", "mlp_bias": False, "quantization_config": None}
-    if not family.bias_key:
-        supported["attention_bias"] = False
-    for key, value in supported.items():
-        if (raw.get(key) or value) != value:
-            raise UserError(
-                f"{key} = {raw[key]!r} is not supported", where=where, hint=f"only {value!r} is"
-            )
+    CONFIG_KEYS.check(raw, where=where)
+    if raw.get("model_type", name) != name:
+        raise UserError(f"model_type is {raw['model_type']!r:.80}, not {name!r}", where=where)
+    given = Fields({**family.defaults, **raw}, where=where)
+    rope, scaling = _rope(given, family, where=where)
+    heads, layers = given.whole("num_attention_heads"), given.whole("num_hidden_layers")
+    if layers > _MOST_LAYERS:  # tables are made of that length before any file is read
+        raise UserError(f"{layers} layers are not believable", where=where)
+    width = given.whole("hidden_size")
+    head_dim = given.whole("head_dim", max(width // heads, 1))
+    part = rope.number("partial_rotary_factor", given.number("partial_rotary_factor", 1.0))
+    window, windowed = _window(given, family, layers, where=where)
+    bias = given.flag("attention_bias", False)
+    if bias and not family.bias_key:
+        raise UserError("attention_bias = True is not supported", where=where, hint="only False is")
     try:
-        # transformers 5 keeps everything about rotary positions in one table.
-        rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-        heads = int(raw["num_attention_heads"])
-        layers = int(raw["num_hidden_layers"])
-        if layers > _MOST_LAYERS:  # tables are made of that length before any file is read
-            raise ValueError(f"{layers} layers are not believable")
-        head_dim = int(raw.get("head_dim") or int(raw["hidden_size"]) // heads)
-        part = float(rope.get("partial_rotary_factor", raw.get("partial_rotary_factor", 1.0)))
-        window, windowed = _window(raw, family, layers)
-        bias = family.bias_key and bool(raw.get("attention_bias", False))
         return DecoderConfig(
             family=name,
-            vocab_size=int(raw["vocab_size"]),
-            hidden_size=int(raw["hidden_size"]),
-            intermediate_size=int(raw["intermediate_size"]),
+            vocab_size=given.whole("vocab_size"),
+            hidden_size=width,
+            intermediate_size=given.whole("intermediate_size"),
             num_layers=layers,
             num_heads=heads,
-            num_kv_heads=int(raw.get("num_key_value_heads") or heads),
+            num_kv_heads=given.whole("num_key_value_heads", heads),
             head_dim=head_dim,
-            max_position=_max_position(rope, raw),
-            rope_theta=float(rope.get("rope_theta", raw.get("rope_theta", 10_000.0))),
-            rope_scaling=_rope_scaling(rope, raw, family, where=where),
+            max_position=_max_position(rope, given, scaling),
+            rope_theta=rope.number("rope_theta", given.number("rope_theta", 10_000.0)),
+            rope_scaling=scaling,
             rotary_dim=None if part == 1.0 else int(head_dim * part),
             sliding_window=window,
             sliding_layers=windowed,
             qkv_bias=family.qkv_bias or bias,
             output_bias=bias,
             qk_norm=family.qk_norm,
-            norm_eps=float(raw["rms_norm_eps"]),
-            tie_embeddings=bool(raw.get("tie_word_embeddings", False)),
+            norm_eps=given.number("rms_norm_eps"),
+            tie_embeddings=given.flag("tie_word_embeddings", False),
         )
-    except KeyError as error:
-        raise UserError(f"key {error} is missing", where=where) from error
-    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except ValueError as error:
         raise UserError(str(error), where=where) from error
 
 
-def _max_position(rope: Mapping[str, Any], raw: Mapping[str, Any]) -> int:
-    given = int(raw["max_position_embeddings"])
-    if rope.get("rope_type", rope.get("type")) != "longrope" or not rope.get("factor"):
-        return given
+def _max_position(rope: Fields, given: Fields, scaling: RopeScaling | None) -> int:
+    said = given.whole("max_position_embeddings")
+    if not isinstance(scaling, LongRopeScaling) or "factor" not in rope:
+        return said
     # Its factor is what the context is of the original one, see `DecoderConfig.context`.
-    original = rope.get("original_max_position_embeddings") or given
-    original = raw.get("original_max_position_embeddings", original)
-    return max(given, int(float(rope["factor"]) * int(original)))
+    return max(said, int(rope.number("factor") * scaling.original_max_position_embeddings))
 
 
 def _window(
-    raw: Mapping[str, Any], family: Family, layers: int
+    given: Fields, family: Family, layers: int, *, where: object
 ) -> tuple[int | None, tuple[int, ...]]:
     """The sliding window (tokens) and the layers that have it."""
-    off = family.window == "some layers" and not raw["use_sliding_window"]
-    if family.window == "never" or off or raw.get("sliding_window") is None:
+    off = family.window == "some layers" and not given.flag("use_sliding_window", False)
+    if family.window == "never" or off or "sliding_window" not in given:
         return None, ()
     kinds = ["sliding_attention"] * layers
     if family.window == "some layers":
-        full = min(int(raw["max_window_layers"]), layers)
-        kinds = raw.get("layer_types") or ["full_attention"] * full + kinds[full:]
+        full = min(given.whole("max_window_layers", least=0), layers)
+        kinds = given.texts("layer_types", ["full_attention"] * full + kinds[full:])
     if len(kinds) != layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
-        raise ValueError(f"layer_types = {kinds} does not fit {layers} layers")
+        raise UserError(f"layer_types = {kinds!r:.200} does not fit {layers} layers", where=where)
     windowed = tuple(i for i, kind in enumerate(kinds) if kind == "sliding_attention")
-    return int(raw["sliding_window"]) if windowed else None, windowed
+    return given.whole("sliding_window") if windowed else None, windowed
 
 
-def _rope_scaling(
-    rope: Mapping[str, Any], raw: Mapping[str, Any], family: Family, *, where: object
-) -> RopeScaling | None:
-    kind = rope.get("rope_type", rope.get("type", "default"))
+def _rope(given: Fields, family: Family, *, where: object) -> tuple[Fields, RopeScaling | None]:
+    """The table about rotary positions, and how they are stretched."""
+    # transformers 5 keeps everything about them in one table, of which exports have both forms.
+    name = "rope_parameters" if "rope_parameters" in given else "rope_scaling"
+    table = given.table(name)
+    within = f"{name}."
+    rope = Fields(table, where=where, within=within)
+    kind = rope.text("rope_type", rope.text("type", "default"))
     if "longrope" in family.rope_types and kind in ("su", "yarn"):
         kind = "longrope"  # what the first Phi-3 checkpoints called it
     if kind not in family.rope_types:
@@ -233,48 +231,52 @@ def _rope_scaling(
             where=where,
             hint=f"known: {', '.join(family.rope_types)}",
         )
+    ROPE_KEYS[kind].check(table, where=where, within=within)
+    return rope, _scaling(kind, rope, given)
+
+
+def _scaling(kind: str, rope: Fields, given: Fields) -> RopeScaling | None:
     # Phi-3 keeps it beside the table, and there it counts.
-    original = raw.get(
-        "original_max_position_embeddings", rope.get("original_max_position_embeddings")
-    )
+    key = "original_max_position_embeddings"
+    beside = given.whole(key) if key in given else None
+    original = beside or rope.whole(key, given.whole("max_position_embeddings"))
     if kind == "linear":
-        return LinearScaling(factor=float(rope["factor"]))
+        return LinearScaling(factor=rope.number("factor"))
     if kind == "llama3":
         return Llama3Scaling(
-            factor=float(rope["factor"]),
-            low_freq_factor=float(rope["low_freq_factor"]),
-            high_freq_factor=float(rope["high_freq_factor"]),
-            original_max_position_embeddings=int(original or raw["max_position_embeddings"]),
+            factor=rope.number("factor"),
+            low_freq_factor=rope.number("low_freq_factor"),
+            high_freq_factor=rope.number("high_freq_factor"),
+            original_max_position_embeddings=original,
         )
     if kind == "yarn":
-        factor = float(rope["factor"])
-        given = rope.get("attention_factor")
+        factor = rope.number("factor")
         return YarnScaling(
             factor=factor,
-            original_max_position_embeddings=int(original or raw["max_position_embeddings"]),
-            attention_factor=_yarn_attention(factor, rope) if given is None else float(given),
-            beta_fast=float(rope.get("beta_fast") or 32),
-            beta_slow=float(rope.get("beta_slow") or 1),
-            truncate=bool(rope.get("truncate", True)),
+            original_max_position_embeddings=original,
+            attention_factor=rope.number("attention_factor", _yarn_attention(factor, rope)),
+            beta_fast=rope.number("beta_fast", 32.0),
+            beta_slow=rope.number("beta_slow", 1.0),
+            truncate=rope.flag("truncate", True),
         )
     if kind == "longrope":
-        stretch = float(rope.get("factor") or raw["max_position_embeddings"] / original)
+        stretch = rope.number("factor", given.whole("max_position_embeddings") / original)
         default = math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 else 1.0
-        given = rope.get("attention_factor")
         return LongRopeScaling(
-            short_factor=tuple(map(float, rope["short_factor"])),
-            long_factor=tuple(map(float, rope["long_factor"])),
-            original_max_position_embeddings=int(original),
-            attention_factor=default if given is None else float(given),
+            short_factor=rope.numbers("short_factor"),
+            long_factor=rope.numbers("long_factor"),
+            original_max_position_embeddings=original,
+            attention_factor=rope.number("attention_factor", default),
         )
     return None
 
 
-def _yarn_attention(factor: float, rope: Mapping[str, Any]) -> float:
+def _yarn_attention(factor: float, rope: Fields) -> float:
     """What YaRN multiplies queries and keys with, unless it is given."""
 
     def multiplier(weight: float) -> float:
         return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
 
-    above, below = rope.get("mscale"), rope.get("mscale_all_dim")
-    return multiplier(above) / multiplier(below) if above and below else multiplier(1.0)
+    if "mscale" in rope and "mscale_all_dim" in rope:
+        return multiplier(rope.number("mscale")) / multiplier(rope.number("mscale_all_dim"))
+    return multiplier(1.0)

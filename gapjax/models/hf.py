@@ -5,7 +5,8 @@ Only safetensors are read: pickled weights can execute code.
 
 from __future__ import annotations
 
-import json
+import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from gapjax.errors import UserError
+from gapjax.json_files import read_json_object
 from gapjax.models.assemble import assemble
 from gapjax.models.ends import stated_ends, with_ends
 from gapjax.models.families import config_from_hf
+from gapjax.models.generation_keys import GENERATION_KEYS
 from gapjax.models.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ class SafetensorsFiles:
     **Raises:** `UserError` for a file that is truncated, not safetensors, or quantised.
     """
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: Iterable[Path]) -> None:
         self._files: dict[str, Path] = {}
         shapes: dict[str, tuple[int, ...]] = {}
         stored: dict[str, str] = {}  # a tensor of each type
@@ -46,6 +49,9 @@ class SafetensorsFiles:
                 with safe_open(path, framework="numpy") as file:
                     for name in file.keys():  # noqa: SIM118 (not a dict)
                         tensor = file.get_slice(name)
+                        if name in self._files:
+                            other = self._files[name].name
+                            raise UserError(f"holds {name:.200}, as {other} does", where=path)
                         self._files[name] = path
                         shapes[name] = tuple(tensor.get_shape())
                         stored.setdefault(tensor.get_dtype(), name)
@@ -67,12 +73,13 @@ class SafetensorsFiles:
 
 def _weight_files(folder: Path) -> list[Path]:
     names = [WEIGHTS]
-    if (folder / INDEX).is_file():
-        index = read_json(folder / INDEX)
-        try:
-            names = sorted({str(name) for name in index["weight_map"].values()})
-        except (KeyError, AttributeError, TypeError) as error:
-            raise UserError("has no weight_map", where=folder / INDEX) from error
+    # Where there is a whole file, an index beside it is of an earlier export; so transformers.
+    if not (folder / WEIGHTS).is_file() and (folder / INDEX).is_file():
+        listed = read_json_object(folder / INDEX).get("weight_map")
+        files = list(listed.values()) if isinstance(listed, dict) else []
+        if not files or not all(isinstance(name, str) for name in files):
+            raise UserError("has no weight_map", where=folder / INDEX)
+        names = sorted(set(files))
     for name in names:
         if Path(name).name != name:
             raise UserError(f"names a file elsewhere ({name!r})", where=folder / INDEX)
@@ -84,22 +91,6 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file, or raise `UserError`."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"not readable as JSON ({error})", where=path) from error
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Parse a JSON file that holds an object, or raise `UserError`."""
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError("holds no JSON object", where=path)
-    return value
-
-
 def load_folder(folder: Path, *, dtype: str, mesh: Mesh | None) -> Transformer:
     """Read the model.
 
@@ -109,7 +100,20 @@ def load_folder(folder: Path, *, dtype: str, mesh: Mesh | None) -> Transformer:
         raise UserError(f"has no {CONFIG}", where=folder, hint="expected a Hugging Face folder")
     config = config_from_hf(read_json_object(folder / CONFIG), where=folder / CONFIG)
     source = SafetensorsFiles(_weight_files(folder))
+    if config.tie_embeddings and _has_other_head(source):
+        config = dataclasses.replace(config, tie_embeddings=False)
     return assemble(config, source, dtype=dtype, mesh=mesh, where=folder)
+
+
+def _has_other_head(source: SafetensorsFiles) -> bool:
+    """Whether there is a head beside the table to which the configuration ties it.
+
+    It is kept, as in transformers 5: it was trained or put there. Many exports store it twice.
+    """
+    head, table = "lm_head.weight", "model.embed_tokens.weight"
+    return {head, table} <= source.shapes.keys() and not np.array_equal(
+        source.read(head), source.read(table)
+    )
 
 
 def load_generation_config(folder: Path) -> dict[str, Any] | None:
@@ -121,6 +125,7 @@ def load_generation_config(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / GENERATION_CONFIG
     stated = read_json_object(path) if path.is_file() else {}
+    GENERATION_KEYS.check(stated, where=path)
     stated_ends(stated, where=path)
     more = stated_ends(read_json_object(folder / CONFIG), where=folder / CONFIG)
     return with_ends(stated, more)

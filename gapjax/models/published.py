@@ -6,11 +6,11 @@ meta-llama/Llama-3.1-70B and microsoft/Phi-4-mini-instruct on the Hugging Face h
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from gapjax.errors import UserError
+from gapjax.json_files import read_json_object
 from gapjax.models.config import DecoderConfig
 from gapjax.models.families import config_from_hf
 
@@ -98,10 +98,4 @@ def find_config(name_or_path: str) -> DecoderConfig:
             f"unknown model {name_or_path!r}",
             hint=f"known: {', '.join(PUBLISHED)}, or the path of a config.json",
         )
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read ({error})", where=path) from error
-    if not isinstance(raw, dict):
-        raise UserError("is not a table", where=path)
-    return config_from_hf(raw, where=path)
+    return config_from_hf(read_json_object(path), where=path)

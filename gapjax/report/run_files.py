@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from gapjax import json_files
 from gapjax.errors import UserError
 from gapjax.paths import Path, absolute
 from gapjax.tables import read_table
@@ -145,9 +145,9 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(whole, start=1):
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError("is not JSON", where=f"{path}, row {number}") from error
+            row = json_files.parse(line)
+        except json_files.BadJSON as error:
+            raise UserError(str(error), where=f"{path}, row {number}") from error
         if not isinstance(row, dict):
             raise UserError("is not a JSON object", where=f"{path}, row {number}")
         rows.append(row)

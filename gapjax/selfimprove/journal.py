@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gapjax import json_files
+from gapjax.errors import UserError
 from gapjax.paths import Path, is_remote, write_text
 
 
@@ -48,7 +50,16 @@ class Journal:
         if not self._path.exists():
             return []
         *whole, _ = self._path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in whole]
+        return [self._row(number, line) for number, line in enumerate(whole, start=1)]
+
+    def _row(self, number: int, line: str) -> dict[str, Any]:
+        try:
+            row = json_files.parse(line)
+        except json_files.BadJSON as error:
+            raise UserError(str(error), where=f"{self._path}, line {number}") from error
+        if not isinstance(row, dict) or not isinstance(row.get("event"), str):
+            raise UserError("is not an event of a run", where=f"{self._path}, line {number}")
+        return row
 
     def rewrite(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Have these lines and no others."""

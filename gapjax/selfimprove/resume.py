@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gapjax.errors import UserError
+from gapjax.json_files import read_json_object
 from gapjax.paths import Path, read_jsonl
 from gapjax.selfimprove.problems import make_splits
 from gapjax.selfimprove.provenance import digests, versions
@@ -39,7 +39,7 @@ def check_unchanged(folder: Path, recipe: Recipe, warn: Callable[[str], None]) -
             where=folder,
             hint="use the old recipe, or --overwrite to begin anew",
         )
-    then = json.loads((folder / "versions.json").read_text(encoding="utf-8"))
+    then = read_json_object(folder / "versions.json")
     for package, version in versions().items():
         if then.get(package) != version:
             warn(f"{package} was {then.get(package)} and is {version}: results may differ")

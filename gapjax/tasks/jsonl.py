@@ -14,11 +14,10 @@ arXiv:2210.01240 (PrOntoQA).
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
+from gapjax import json_files
 from gapjax.errors import UserError
 from gapjax.paths import Path
 from gapjax.tasks.boxed import last_boxed
@@ -100,34 +99,15 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(
-                line,
-                parse_float=Written,
-                parse_constant=_no_constant,
-                object_pairs_hook=_without_repetition,
-            )
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"not JSON ({error})", where=f"{path}, line {number}") from error
-        except Fault as fault:
-            raise UserError(str(fault), where=f"{path}, line {number}") from fault
+            row = json_files.parse(line, parse_float=Written)
+        except json_files.BadJSON as error:
+            raise UserError(str(error), where=f"{path}, line {number}") from error
         if not isinstance(row, dict):
             raise UserError("not a JSON object", where=f"{path}, line {number}")
         rows.append((number, row))
     if not rows:
         raise UserError("holds no problems", where=path)
     return rows
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise Fault(f"field {shown(twice)} occurs twice")
-    return row
 
 
 def _has(row: _Row, name: str) -> bool:

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from gapjax import models
 from gapjax.errors import UserError
 from gapjax.models.adapter import load_adapter, save_adapter, save_merged
+from gapjax.models.adapter_keys import ADAPTER_KEYS
 from gapjax.models.lora import attach, merge
 from tests.models.double import FLOAT32
 from tests.models.tiny import FAMILY_EXAMPLES, random_model
@@ -122,9 +123,24 @@ def test_adapters_that_do_not_fit(adder, tmp_path) -> None:
         assert str(tmp_path) in str(caught.value)
         return str(caught.value)
 
-    for change in ({"peft_type": "IA3"}, {"use_dora": True}, {"bias": "all"}):
+    for change in (
+        *({"peft_type": "IA3"}, {"use_dora": True}, {"bias": "all"}, {"lora_bias": True}),
+        *({"init_lora_weights": each} for each in ("pissa", "pissa_niter_4", "olora", "loftq")),
+        *({"init_lora_weights": "corda"}, {"alora_invocation_tokens": [3, 4]}),
+        *({"modules_to_save": ["lm_head"]}, {"layer_replication": [[0, 2]]}, {"new": 1}),
+        *({"trainable_token_indices": [3]}, {"lora_alpha": float("1e999")}, {"lora_alpha": -1}),
+    ):
         (tmp_path / "adapter_config.json").write_text(json.dumps(config | change))
-        assert f"{next(iter(change))} = " in refusal()
+        assert f"{next(iter(change))} = " in refusal() or "Infinity is no JSON" in refusal()
+    for change, complaint in (
+        ({"r": 5}, "has rank 5 here and 3 in the weights"),
+        ({"rank_pattern": {"q_proj": 7}}, "has rank 7 here"),
+        ({"alpha_pattern": {"(a+)+": 7}}, "is no name of layers"),
+        ({"alpha_pattern": {"q_proj": "x"}}, "alpha_pattern.q_proj: lora_alpha = 'x'"),
+        ({"alpha_pattern": ["q_proj"]}, "is not a table"),
+    ):
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config | change))
+        assert complaint in refusal()
     del config["lora_alpha"]
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     assert "lora_alpha" in refusal()
@@ -139,3 +155,21 @@ def test_adapters_that_do_not_fit(adder, tmp_path) -> None:
     assert "no adapters" in refusal()
     (tmp_path / "adapter_model.safetensors").unlink()
     assert "expected a PEFT adapter" in refusal()
+
+
+def test_what_peft_writes_is_known(tmp_path) -> None:
+    """Every field of PEFT's configuration is on a list, and plain LoRA of its making loads."""
+    peft = pytest.importorskip("peft")
+    written = peft.LoraConfig(target_modules=["q_proj"]).to_dict()
+    ADAPTER_KEYS.check(written, where="peft")
+    keys = ADAPTER_KEYS
+    assert set(written) <= {*keys.honoured, *keys.harmless, *keys.neutral}
+
+
+def test_weights_of_an_adapter_that_are_no_numbers(adder, tmp_path) -> None:
+    save_adapter(trained(adder.model), tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    name, value = next(iter(tensors.items()))
+    save_file(tensors | {name: np.full_like(value, np.nan)}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(UserError, match="values are NaN or infinite"):
+        load_adapter(adder.model, tmp_path)

@@ -32,7 +32,6 @@ LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0]
         ("llama", 4096, {"type": "linear", "factor": 0.5}, 4096),
         ("phi3", 131_072, {**LONG, "original": 4096}, 131_072),
         ("phi3", 4096, {**LONG, "original": 4096, "factor": 32.0}, 131_072),
-        ("llama", 4096, {"rope_type": "default", "factor": 4.0}, 4096),
         ("llama", 4096, None, 4096),
     ],
 )

@@ -15,7 +15,8 @@ from safetensors.numpy import load_file, save_file
 
 from gapjax import models
 from gapjax.errors import UserError
-from tests.models.tiny import CONFIGS, reference
+from tests.models.double import FLOAT32
+from tests.models.tiny import CONFIGS, random_model, reference
 
 
 @pytest.fixture
@@ -111,8 +112,30 @@ def test_transformers_loads_the_shards(adder, tmp_path) -> None:
     np.testing.assert_allclose(adder.model(tokens), expected, atol=1e-3)
 
 
+def test_an_index_beside_a_whole_file_is_of_an_earlier_export(folder) -> None:
+    before = models.load(folder).model
+    index = {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    spoilt = {"model.norm.weight": np.zeros(64, np.float32)}
+    save_file(spoilt, folder / "model-00001-of-00002.safetensors")
+    again = models.load(folder).model
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(again), nnx.state(before))
+
+
+def test_a_tensor_that_two_files_have(adder, tmp_path) -> None:
+    models.save(adder.model, None, tmp_path, shard_bytes=100_000)
+    first, *_, last = sorted(tmp_path.glob("*.safetensors"))
+    tensors = load_file(last)
+    save_file({**tensors, next(iter(load_file(first))): np.zeros(3, np.float32)}, last)
+    assert f", as {first.name} does" in refusal(tmp_path)
+
+
 def test_an_index_that_is_not_to_be_trusted(folder) -> None:
+    (folder / "model.safetensors").unlink()
     for index, complaint in (
+        ({"weight_map": {"a": ["x"]}}, "no weight_map"),
+        ({"weight_map": [1]}, "no weight_map"),
+        ([], "no JSON object"),
         ({"weight_map": {"a": "../elsewhere.safetensors"}}, "elsewhere"),
         ({"weight_map": {"a": "missing.safetensors"}}, "has no missing"),
         ({"weights": {}}, "no weight_map"),
@@ -161,10 +184,27 @@ def test_all_tensors_that_do_not_fit_are_named_at_once(folder) -> None:
         ({"hidden_act": "gelu"}, "gelu"),
         ({"architectures": "LlamaForCausalLM"}, "known architectures"),
         ({"hidden_size": "many"}, "many"),
-        ({"num_attention_heads": 0}, "num_heads = 0"),
-        ({"num_hidden_layers": -1}, "num_layers = -1"),
-        ({"num_hidden_layers": 10**12}, "not believable"),
-        ({"vocab_size": float("inf")}, "infinity"),
+        ({"num_attention_heads": 0}, "num_attention_heads = 0 is not between"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers = -1 is not between"),
+        ({"num_hidden_layers": True}, "not a whole number"),
+        ({"num_hidden_layers": 20_000}, "not believable"),
+        ({"hidden_size": 64.0}, "hidden_size = 64.0 is not a whole number"),
+        ({"intermediate_size": [128]}, "intermediate_size = [128] is not a whole number"),
+        ({"tie_word_embeddings": "no"}, "not true or false"),
+        ({"model_type": "qwen2"}, "model_type is 'qwen2', not 'llama'"),
+        ({"rms_norm_eps": float("nan")}, "NaN is no JSON value"),
+        ({"rms_norm_eps": -1e-6}, "rms_norm_eps = -1e-06 is not a positive, finite number"),
+        ({"rms_norm_eps": 10**400}, "not a positive, finite number"),
+        ({"attn_logit_softcapping": 30.0}, "attn_logit_softcapping = 30.0 is not supported"),
+        ({"logit_scale": 0.5}, "logit_scale = 0.5 is not known"),
+        ({"embedding_multiplier": 12}, "embedding_multiplier = 12 is not known"),
+        ({"rope_parameters": {"rope_theta": -1.0}}, "rope_parameters.rope_theta = -1.0"),
+        ({"rope_parameters": [1]}, "rope_parameters = [1] is not a table"),
+        ({"rope_parameters": {"rope_type": "default", "factor": 4.0}}, "factor = 4.0 is not known"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 2, "mrope_section": [8]}}, "mrope"),
+        ({"rope_parameters": {"rope_type": ["yarn"]}}, "not a text"),
+        ({"num_hidden_layers": 10**12}, "not between"),
+        ({"vocab_size": float("inf")}, "Infinity is no JSON value"),
         ({"num_key_value_heads": 3}, "cannot share"),
         ({"rope_parameters": {"rope_type": "dynamic"}}, "default, linear, llama3, yarn"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "'factor' is missing"),
@@ -204,3 +244,84 @@ def test_names_and_types_that_are_unknown(tmp_path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="give the folder"):
         models.load(tmp_path / "weights.safetensors")
+
+
+def test_what_makes_or_forbids_tokens_is_refused(folder) -> None:
+    path = folder / "generation_config.json"
+    sampling = {"temperature": 0.7, "top_k": 20, "repetition_penalty": 1.05, "do_sample": True}
+    path.write_text(json.dumps({"eos_token_id": 1, "suppress_tokens": None, **sampling}))
+    models.load(folder)
+    for said in ({"suppress_tokens": [3]}, {"stop_strings": ["\n"]}, {"a_new_rule": 3}):
+        path.write_text(json.dumps(said))
+        assert f"{path}: {next(iter(said))} = " in refusal(folder)
+
+
+@pytest.mark.parametrize("content", ["[" * 10**5, '{"a": ' * 500 + "1" + "}" * 500, "\x00", "{}}"])
+def test_json_that_is_none_is_one_line(folder, content: str) -> None:
+    for name in ("config.json", "generation_config.json"):
+        good = (folder / name).read_text() if (folder / name).exists() else "{}"
+        (folder / name).write_text(content)
+        assert str(folder / name) in refusal(folder)
+        (folder / name).write_text(good)
+
+
+def test_weights_that_are_no_numbers_are_named(folder) -> None:
+    name = "model.layers.1.mlp.up_proj.weight"
+
+    def spoil(tensors) -> None:
+        tensors[name] = tensors[name].copy()
+        tensors[name][0, :2] = np.inf, np.nan
+
+    edit_tensors(folder, spoil)
+    assert f"{name}: 2 of 8192 values are NaN or infinite" in refusal(folder)
+
+
+def test_weights_that_a_short_type_cannot_hold_are_named(folder) -> None:
+    name = "model.layers.0.mlp.down_proj.weight"
+
+    def enlarge(tensors) -> None:
+        tensors[name] = tensors[name].copy()
+        tensors[name][0, 0] = -1e5
+
+    edit_tensors(folder, enlarge)
+    with pytest.raises(UserError, match="1 of 8192 values are beyond the range of float16"):
+        models.load(folder, dtype="float16")
+    assert models.load(folder, dtype="bfloat16").model is not None
+
+
+def test_a_head_that_a_tied_configuration_does_not_expect_is_kept(tmp_path) -> None:
+    """As transformers 5 does."""
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    models.save(random_model("llama, tied"), None, tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    tokens = np.arange(3, 20)[None]
+    for change in (0.0, 0.5):
+        noise = np.random.default_rng(0).normal(size=tensors["model.embed_tokens.weight"].shape)
+        head = tensors["model.embed_tokens.weight"] + np.float32(change) * noise.astype(np.float32)
+        save_file({**tensors, "lm_head.weight": head}, path, metadata={"format": "pt"})
+        theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+        with torch.no_grad():
+            expected = theirs(torch.tensor(tokens)).logits.numpy()
+        ours = models.load(tmp_path).model
+        assert ours.config.tie_embeddings == (change == 0)
+        room = 2 * FLOAT32 * np.abs(expected).max()
+        np.testing.assert_allclose(ours(tokens), expected, rtol=0, atol=room)
+
+
+def test_every_key_that_transformers_writes_is_on_a_list() -> None:
+    from transformers import AutoConfig, GenerationConfig
+
+    from gapjax.models.config_keys import CONFIG_KEYS
+    from gapjax.models.families import FAMILIES
+    from gapjax.models.generation_keys import GENERATION_KEYS
+
+    for family in FAMILIES:
+        written = AutoConfig.for_model(family).to_dict()
+        CONFIG_KEYS.check(written | {"architectures": ["x"]}, where=family)
+        listed = {*CONFIG_KEYS.honoured, *CONFIG_KEYS.harmless, *CONFIG_KEYS.neutral}
+        assert set(written) <= listed
+    keys = GENERATION_KEYS
+    assert set(GenerationConfig().to_dict()) <= {*keys.honoured, *keys.harmless, *keys.neutral}
