@@ -59,6 +59,7 @@ benchmarks: $(STAMP)  ## against peers (EXTRAS=test,benchmarks): the better part
 	$(BIN)/python -m benchmarks.dynamics_gradients
 	$(BIN)/python -m benchmarks.nuts_peers
 	$(BIN)/python -m benchmarks.model_loading > benchmarks/results/model_loading.md
+	$(BIN)/python -m benchmarks.rescoring > benchmarks/results/rescoring.md
 	$(BIN)/python -m benchmarks.language_models
 
 clean:  ## remove what make made, runs excepted
