@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: help demo smollm2 test test-fast test-slow lint adder golden sharding-tables calibration benchmarks clean
+.PHONY: help demo smollm2 transformers4 test test-fast test-slow lint adder golden sharding-tables calibration benchmarks clean
 
 help:  ## what one can make
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -27,6 +27,12 @@ demo: $(STAMP)  ## the embedded default: a few minutes, writes runs/demo
 
 smollm2: $(STAMP)  ## the same on SmolLM2-135M-Instruct: under 40 minutes, writes runs/smollm2
 	$(BIN)/gapjax train smollm2 --out runs/smollm2 --overwrite
+
+transformers4: $(STAMP)  ## the older transformers, for the test that it reads exports too
+	# In a folder of its own, beside the newer one in the environment.
+	test -d .transformers4/transformers || $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --no-compile --no-deps --target .transformers4 \
+		transformers==4.57.3 tokenizers==0.22.1 huggingface_hub==0.36.0
 
 test: $(STAMP)  ## the test suite
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from gapjax.models.assemble import stored_shapes, stored_tensor
 from gapjax.models.ends import EOS, find_ends
 from gapjax.models.export_config import config_to_hf
+from gapjax.models.export_tokenizer import save_tokenizer
 from gapjax.models.families import TensorSpec, tensor_table
 from gapjax.models.hf import CONFIG, GENERATION_CONFIG, INDEX, WEIGHTS
 from gapjax.models.transformer import Transformer
@@ -60,7 +61,7 @@ def save_folder(
     dtype = model.embedding[...].dtype
     config = config_to_hf(model.config, dtype=dtype.name)
     if tokenizer is not None:
-        tokenizer.save_pretrained(str(folder))
+        save_tokenizer(tokenizer, folder)
     for key in ("bos_token_id", "pad_token_id"):
         # Without a tokenizer they are null: a family's defaults may exceed the vocabulary.
         config[key] = getattr(tokenizer, key, None)

@@ -1,4 +1,4 @@
-"""The `config.json` of an export.
+"""The `config.json` of an export, as transformers 5 and 4 read it alike.
 
 `gapjax.models.families` reads it.
 """
@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from gapjax.models.config import (
@@ -15,7 +17,7 @@ from gapjax.models.config import (
     LongRopeScaling,
     YarnScaling,
 )
-from gapjax.models.families import FAMILIES
+from gapjax.models.families import FAMILIES, longrope_attention
 
 _ROPE_TYPES: dict[type, str] = {
     LinearScaling: "linear",
@@ -28,7 +30,8 @@ _ROPE_TYPES: dict[type, str] = {
 def config_to_hf(config: DecoderConfig, *, dtype: str) -> dict[str, Any]:
     """The `config.json` with which transformers builds the same model.
 
-    The inverse of `config_from_hf`; `dtype` is that of the stored tensors.
+    The inverse of `config_from_hf`; `dtype` is that of the stored tensors. Rotary positions are in
+    it twice: `rope_parameters` is how transformers 5 spells them, and 4 knows nothing of it.
     """
     family = FAMILIES[config.family]
     rope: dict[str, Any] = {"rope_theta": config.rope_theta, "rope_type": "default"}
@@ -68,4 +71,22 @@ def config_to_hf(config: DecoderConfig, *, dtype: str) -> dict[str, Any]:
         original = config.rope_scaling.original_max_position_embeddings
         raw["original_max_position_embeddings"] = original
         rope["factor"] = config.max_position / original
+    return raw | _old_spelling(rope, config)
+
+
+def _old_spelling(rope: Mapping[str, Any], config: DecoderConfig) -> dict[str, Any]:
+    """Rotary positions as they were spelled before transformers 5, which reads this too."""
+    beside = ("rope_theta", "partial_rotary_factor")
+    raw = {name: rope[name] for name in beside if name in rope}
+    scaling = {name: value for name, value in rope.items() if name not in beside}
+    if isinstance(config.rope_scaling, LongRopeScaling):
+        # Phi-3's class takes these three and refuses others. The factor of attention then follows
+        # from the lengths; one that does not is said all the same: refused is better than wrong.
+        stretch = config.max_position / config.rope_scaling.original_max_position_embeddings
+        usual = longrope_attention(stretch, config.rope_scaling.original_max_position_embeddings)
+        names = ["short_factor", "long_factor"]
+        if not math.isclose(config.rope_scaling.attention_factor, usual):
+            names.append("attention_factor")
+        scaling = {"type": "longrope", **{name: scaling[name] for name in names}}
+    raw["rope_scaling"] = None if config.rope_scaling is None else scaling
     return raw

@@ -261,14 +261,23 @@ def _scaling(kind: str, rope: Fields, given: Fields) -> RopeScaling | None:
         )
     if kind == "longrope":
         stretch = rope.number("factor", given.whole("max_position_embeddings") / original)
-        default = math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 else 1.0
         return LongRopeScaling(
             short_factor=rope.numbers("short_factor"),
             long_factor=rope.numbers("long_factor"),
             original_max_position_embeddings=original,
-            attention_factor=rope.number("attention_factor", default),
+            attention_factor=rope.number("attention_factor", longrope_attention(stretch, original)),
         )
     return None
+
+
+def longrope_attention(stretch: float, original: int) -> float:
+    """What LongRoPE multiplies queries and keys with, unless it is given.
+
+    **Arguments:**
+
+    - `stretch`: the context over the `original` one (tokens).
+    """
+    return math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 else 1.0
 
 
 def _yarn_attention(factor: float, rope: Fields) -> float:

@@ -45,5 +45,40 @@ def test_stretched_positions_reach_farther(base, longest, rope, context) -> None
     assert config_from_hf(config_to_hf(config, dtype="float32"), where=base).context == context
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "scaling"),
+    [
+        ("llama", {"rope_theta": 7.0}, None),
+        ("llama, linear rope", {}, {"rope_type": "linear", "factor": 2.5}),
+        ("llama 3 rope", {}, {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0}),
+        ("qwen3, yarn", {}, {"rope_type": "yarn", "factor": 4.0, "beta_fast": 32.0}),
+        ("phi3, long factors", {}, {"type": "longrope"}),
+        ("phi3, partial rotary, tied", {}, {"type": "longrope"}),
+        # An attention factor that transformers 4 cannot be told, and refuses.
+        ("phi3, long factors", {"attention_factor": 1.5}, {"attention_factor": 1.5}),
+    ],
+)
+def test_positions_are_spelled_as_before_transformers_5_too(name, changes, scaling) -> None:
+    raw = dict(CONFIGS[name])
+    if "attention_factor" in changes:
+        raw["rope_scaling"] = raw["rope_scaling"] | changes
+    else:
+        raw |= changes
+    config = config_from_hf(raw, where=name)
+    written = config_to_hf(config, dtype="float32")
+    assert written["rope_theta"] == config.rope_theta
+    assert config_from_hf(written, where=name) == config
+    del written["rope_parameters"]
+    assert config_from_hf(written, where=name) == config
+    assert written.get("partial_rotary_factor") == raw.get("partial_rotary_factor")
+    if scaling is None:
+        assert written["rope_scaling"] is None
+    else:
+        assert scaling.items() <= written["rope_scaling"].items()
+        # More than three keys are an error in Phi-3's class.
+        longrope = scaling == {"type": "longrope"}
+        assert not longrope or len(written["rope_scaling"]) == 3
+
+
 def test_published_contexts() -> None:
     assert {find_config(name).context for name in PUBLISHED} == {131_072}
