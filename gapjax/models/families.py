@@ -34,6 +34,7 @@ class Family:
     qkv_bias: bool = False
     bias_key: bool = False  # `attention_bias` decides on the biases of q, k, v and o
     qk_norm: bool = False
+    partial_rotary: bool = False  # only a part of each head is rotated
     window: Literal["never", "every layer", "some layers"] = "never"
     rope_types: tuple[str, ...] = ("default", "linear", "llama3", "yarn")
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of missing keys
@@ -65,6 +66,7 @@ FAMILIES: dict[str, Family] = {
     "phi3": Family(
         architecture="Phi3ForCausalLM",
         fused=True,
+        partial_rotary=True,
         window="every layer",
         rope_types=("default", "longrope"),
         defaults={"original_max_position_embeddings": 4096},
@@ -160,6 +162,8 @@ def config_from_hf(raw: Mapping[str, Any], *, where: object) -> DecoderConfig:
     width = given.whole("hidden_size")
     head_dim = given.whole("head_dim", max(width // heads, 1))
     part = rope.number("partial_rotary_factor", given.number("partial_rotary_factor", 1.0))
+    if part != 1 and not family.partial_rotary:
+        raise UserError(f"partial_rotary_factor = {part} is not supported", where=where)
     window, windowed = _window(given, family, layers, where=where)
     bias = given.flag("attention_bias", False)
     if bias and not family.bias_key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from gapjax.models.assemble import assemble
 from gapjax.models.config import DecoderConfig, Llama3Scaling
 from gapjax.models.ends import gguf_ends, with_ends
 from gapjax.models.families import FAMILIES, config_from_hf, tensor_table
+from gapjax.models.fields import Fields
+from gapjax.models.gguf_header import check_header
+from gapjax.models.gguf_keys import check_metadata
 from gapjax.models.gguf_tokenizer import read_tokenizer
 from gapjax.models.rope import frequencies
 from gapjax.models.transformer import Transformer
@@ -32,27 +36,42 @@ _LONG_FACTORS, _SHORT_FACTORS = "rope_factors_long.weight", "rope_factors_short.
 
 
 class Metadata:
-    """Key-value metadata, with one line for a key that is not there."""
+    """Key-value metadata, with one line for a key that is not there or of another type."""
 
     def __init__(self, reader: GGUFReader, path: Path) -> None:
-        self._reader = reader
         self.path = path
+        self.values: dict[str, Any] = {}
+        for name, field in reader.fields.items():
+            try:
+                self.values[name] = field.contents()
+            except (ValueError, IndexError) as error:
+                raise UserError(
+                    f"metadata key {name!r} is damaged ({error})", where=path
+                ) from error
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key that may be absent."""
-        field = self._reader.get_field(key)
-        try:
-            return default if field is None else field.contents()
-        except (ValueError, IndexError) as error:
-            raise UserError(
-                f"metadata key {key!r} is damaged ({error})", where=self.path
-            ) from error
+        return self.values.get(key, default)
 
     def __getitem__(self, key: str) -> Any:
         value = self.get(key)
         if value is None:
             raise UserError(f"metadata key {key!r} is missing", where=self.path)
         return value
+
+    def texts(self, key: str) -> list[str]:
+        """A list of texts."""
+        return self._list(key, str, "texts")
+
+    def numbers(self, key: str) -> list[float]:
+        """A list of numbers."""
+        return self._list(key, (int, float), "numbers")
+
+    def _list(self, key: str, kind: type | tuple[type, ...], what: str) -> list[Any]:
+        values = self[key]
+        if not isinstance(values, list) or not all(isinstance(each, kind) for each in values):
+            raise UserError(f"metadata key {key!r} is no list of {what}", where=self.path)
+        return values
 
 
 class _GGUFTensors:
@@ -120,18 +139,21 @@ def load_gguf(
     from gapjax.models.gguf_reader import FastGGUFReader
 
     try:
+        check_header(path)
         reader = FastGGUFReader(path)
     except (OSError, ValueError, IndexError, KeyError) as error:
         raise UserError(f"not a readable GGUF file ({error})", where=path) from error
     metadata = Metadata(reader, path)
     architecture = metadata["general.architecture"]
-    if architecture not in _ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in _ARCHITECTURES:
         raise UserError(
-            f"architecture {architecture!r} is not supported",
+            f"architecture {architecture!r:.200} is not supported",
             where=path,
             hint=f"known: {', '.join(_ARCHITECTURES)}",
         )
-    if (parts := metadata.get("split.count", 1)) > 1:
+    check_metadata(metadata.values, architecture, where=path)
+    parts = Fields(metadata.values, where=path).whole("split.count", 1, least=0)
+    if parts > 1:
         raise UserError(
             f"is one of {parts} parts", where=path, hint="join them: llama-gguf-split --merge"
         )
@@ -149,58 +171,90 @@ def load_gguf(
 def _read_config(
     metadata: Metadata, architecture: str, tensors: Mapping[str, ReaderTensor]
 ) -> DecoderConfig:
-    def get(key: str, default: Any = None) -> Any:
-        return metadata.get(f"{architecture}.{key}", default)
-
-    def need(key: str) -> Any:
-        return metadata[f"{architecture}.{key}"]
-
-    heads, width, context = (
-        need("attention.head_count"),
-        need("embedding_length"),
-        need("context_length"),
-    )
-    head_dim = get("attention.key_length") or width // heads
+    within = f"{architecture}."
+    own = {
+        name.removeprefix(within): value
+        for name, value in metadata.values.items()
+        if name.startswith(within)
+    }
+    fields = Fields(own, where=metadata.path, within=within)
+    heads, width = fields.whole("attention.head_count"), fields.whole("embedding_length")
+    head_dim = fields.whole("attention.key_length", max(width // heads, 1))
+    if fields.whole("attention.value_length", head_dim) != head_dim:
+        raise UserError("keys and values of different lengths", where=metadata.path)
+    vocab_size = len(metadata.texts("tokenizer.ggml.tokens"))
+    if fields.whole("vocab_size", vocab_size) != vocab_size:
+        raise UserError(
+            f"{within}vocab_size = {own['vocab_size']}, but there are {vocab_size} tokens",
+            where=metadata.path,
+        )
     raw = {
         "architectures": [FAMILIES[_ARCHITECTURES[architecture]].architecture],
         "hidden_size": width,
-        "intermediate_size": need("feed_forward_length"),
-        "num_hidden_layers": need("block_count"),
+        "intermediate_size": fields.whole("feed_forward_length"),
+        "num_hidden_layers": fields.whole("block_count"),
         "num_attention_heads": heads,
-        "num_key_value_heads": get("attention.head_count_kv", heads),
+        "num_key_value_heads": fields.whole("attention.head_count_kv", heads),
         "head_dim": head_dim,
-        "max_position_embeddings": context,
-        "rope_theta": get("rope.freq_base", 10_000.0),
+        "max_position_embeddings": fields.whole("context_length"),
+        "rope_theta": fields.number("rope.freq_base", 10_000.0),
         # llama.cpp keeps float32; rounding recovers the 1e-5 that was meant.
-        "rms_norm_eps": float(f"{need('attention.layer_norm_rms_epsilon'):.6g}"),
-        "vocab_size": len(metadata["tokenizer.ggml.tokens"]),
+        "rms_norm_eps": float(f"{fields.number('attention.layer_norm_rms_epsilon'):.6g}"),
+        "vocab_size": vocab_size,
         "tie_word_embeddings": "output.weight" not in tensors,
         "attention_bias": False,
+        "partial_rotary_factor": fields.whole("rope.dimension_count", head_dim) / head_dim,
     }
+    # llama.cpp writes 0 for none.
+    window = fields.whole("attention.sliding_window", 0, least=0)
+    if window:
+        raw["sliding_window"] = window
+    scaling = _stretch(fields)
     if architecture == "phi3":
-        raw["partial_rotary_factor"] = get("rope.dimension_count", head_dim) / head_dim
-        # llama.cpp writes 0 for none.
-        raw["sliding_window"] = get("attention.sliding_window") or None
-        original = get("rope.scaling.original_context_length")
-        if original is not None:
-            raw["original_max_position_embeddings"] = original
+        raw["sliding_window"] = window or None
+        if "rope.scaling.original_context_length" in fields:
+            raw["original_max_position_embeddings"] = fields.whole(
+                "rope.scaling.original_context_length"
+            )
         if _LONG_FACTORS in tensors:
-            raw["rope_scaling"] = {
+            scaling = {
                 "rope_type": "longrope",
                 "long_factor": _dequantized(tensors[_LONG_FACTORS], metadata.path).tolist(),
                 "short_factor": _dequantized(tensors[_SHORT_FACTORS], metadata.path).tolist(),
-                "attention_factor": get("rope.scaling.attn_factor"),
+                "attention_factor": own.get("rope.scaling.attn_factor"),
             }
-    elif (kind := get("rope.scaling.type", "none")) != "none":
-        raw["rope_scaling"] = {
-            "rope_type": kind,
-            "factor": get("rope.scaling.factor"),
-            "original_max_position_embeddings": get("rope.scaling.original_context_length"),
-        }
     if _ROPE_FREQUENCIES in tensors:
+        if scaling is not None:
+            raise UserError("rotary positions are stretched in two ways", where=metadata.path)
         divisors = _dequantized(tensors[_ROPE_FREQUENCIES], metadata.path)
-        raw["rope_scaling"] = _llama3_rule(divisors, raw, metadata.path)
+        scaling = _llama3_rule(divisors, raw, metadata.path)
+    if scaling is not None:
+        raw["rope_scaling"] = scaling
     return config_from_hf(raw, where=metadata.path)
+
+
+def _stretch(fields: Fields) -> dict[str, Any] | None:
+    """How rotary positions are stretched, in transformers' terms; None if they are not."""
+    kind = fields.text("rope.scaling.type", "none")
+    if kind == "none":
+        # An older way to say it.
+        factor = fields.number("rope.scale_linear", 1.0)
+        return None if factor == 1 else {"rope_type": "linear", "factor": factor}
+    factor = fields.number("rope.scaling.factor", fields.number("rope.scale_linear", 1.0))
+    scaling: dict[str, Any] = {"rope_type": kind, "factor": factor}
+    if kind == "yarn":
+        # Whatever the file says multiplies what YaRN itself multiplies queries and keys with.
+        own = 1.0 if factor <= 1 else 0.1 * math.log(factor) + 1.0
+        scaling |= {
+            "attention_factor": fields.number("rope.scaling.attn_factor", 1.0) * own,
+            "beta_fast": fields.number("rope.scaling.yarn_beta_fast", 32.0),
+            "beta_slow": fields.number("rope.scaling.yarn_beta_slow", 1.0),
+        }
+    if "rope.scaling.original_context_length" in fields:
+        scaling["original_max_position_embeddings"] = fields.whole(
+            "rope.scaling.original_context_length"
+        )
+    return scaling
 
 
 def _llama3_rule(divisors: np.ndarray, raw: dict[str, Any], path: Path) -> dict[str, Any]:

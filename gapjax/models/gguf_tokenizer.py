@@ -66,8 +66,8 @@ def _build(metadata: Metadata) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     kind = metadata["tokenizer.ggml.model"]
-    tokens: Sequence[str] = metadata["tokenizer.ggml.tokens"]
-    types: Sequence[int] = metadata["tokenizer.ggml.token_type"]
+    tokens: Sequence[str] = metadata.texts("tokenizer.ggml.tokens")
+    types = metadata.numbers("tokenizer.ggml.token_type")
     if len(types) != len(tokens):
         raise UserError(f"{len(tokens)} tokens, but types of {len(types)}", where=metadata.path)
     sentencepiece = kind == "llama"
@@ -139,7 +139,7 @@ def _byte_level(metadata: Metadata) -> Tokenizer:
     return backend
 
 
-def _sentencepiece(metadata: Metadata, tokens: Sequence[str], types: Sequence[int]) -> Tokenizer:
+def _sentencepiece(metadata: Metadata, tokens: Sequence[str], types: Sequence[float]) -> Tokenizer:
     """SentencePiece's way: spaces spelled `▁`, merges by score, unknown characters as bytes.
 
     Llama 2, TinyLlama, Mistral 0.1, Phi-3. A space is put before the text, and before what

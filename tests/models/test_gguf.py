@@ -165,7 +165,8 @@ def write_gguf(
         writer.add_uint32(f"{architecture}.{key}", value)
     numbers = {"rope__freq_base": 500.0, "attention__layer_norm_rms_epsilon": 1e-5, **metadata}
     for key, value in numbers.items():
-        add = writer.add_string if isinstance(value, str) else writer.add_float32
+        kinds = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32}
+        add = kinds[type(value)]
         add(f"{architecture}.{key.replace('__', '.')}", value)
     rng = np.random.default_rng(0)
     names = gguf_names(architecture)
