@@ -208,7 +208,7 @@ def test_print_recipe(capsys) -> None:
         (["train", "adder", "--out", "{out}", "--seed.x", "1"], "seed"),
         (
             ["train", "adder", "--out", "{full}", "--overwrite", "--verifier.method=true_false"],
-            "tell",
+            "no letters",
         ),
         (["train", "adder", "--out", "{out}", "--verifier.method=quality"], "no letters"),
         (["train", "adder", "--out", "{out}", "--seed", "-1"], "--seed"),
