@@ -58,13 +58,15 @@ def encode_around(
 def encode_after(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     """Token ids of text that follows other tokens.
 
-    SentencePiece's tokenizers put a space before any text, which is none of its own here.
+    SentencePiece's tokenizers (and byte-level ones with `add_prefix_space`) put a space before any
+    text, which is none of its own here.
     """
 
     def encode(part: str) -> list[int]:
         return tokenizer.encode(part, add_special_tokens=False)
 
-    if not tokenizer.convert_ids_to_tokens(encode("x"))[0].startswith("▁"):
+    begins = tokenizer.convert_ids_to_tokens(encode("x"))[:1]
+    if not begins or not begins[0].startswith(("▁", "Ġ")):
         return encode(text)
     # They spell the hole as a byte, which merges with nothing.
     hole, ids = encode(_HOLE)[-1], encode(_HOLE + text)

@@ -163,16 +163,25 @@ def _truncated(
 
 def _shortened(problem: Problem, template: str, fits: Callable[[Problem], bool]) -> Problem | None:
     """The problem with as much of the end of its text as fits."""
-    fails, works = 0, len(problem.text(template)) - 1
-    if works <= 0 or not fits(problem.shortened(works, template)):
+    length = len(problem.text(template))
+
+    def fits_with(kept: int) -> bool:
+        return fits(problem.shortened(length - kept, template))
+
+    works = 1
+    if length < 2 or not fits_with(works):
         return None
-    while works - fails > 1:
+    # From the short end, since a text may be as long as a file.
+    while 2 * works < length and fits_with(2 * works):
+        works *= 2
+    fails = min(2 * works, length)
+    while fails - works > 1:
         middle = (fails + works) // 2
-        if fits(problem.shortened(middle, template)):
+        if fits_with(middle):
             works = middle
         else:
             fails = middle
-    return problem.shortened(works, template)
+    return problem.shortened(length - works, template)
 
 
 def _refusal(

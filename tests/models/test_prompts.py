@@ -7,7 +7,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from gapjax.errors import UserError
-from gapjax.models.prompts import encode_around, encode_prompt, encode_text, stop_tokens
+from gapjax.models.prompts import (
+    encode_after,
+    encode_around,
+    encode_prompt,
+    encode_text,
+    stop_tokens,
+)
 
 pytestmark = pytest.mark.fast
 
@@ -75,6 +81,28 @@ def test_no_prompt_ends_with_what_the_tokenizer_appends(form, opening) -> None:
     chat = make_tokenizer(TEMPLATE, form)
     assert encode_prompt(chat, "Is it seven") == [1, 3, 4, 6, 7, 8, 3, 5]
     assert encode_around(chat, "Is", "it") == ([1, 3, 4, 6], [7, 3, 5])
+
+
+def test_what_follows_tokens_gets_no_space_of_the_tokenizers_own() -> None:
+    alphabet = {letter: i for i, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}
+    for prefix in (False, True):
+        backend = Tokenizer(models.BPE(alphabet, []))
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+        for text in ("0", ". Is it?", " 0", "\n", "", "é"):
+            spelled = tokenizer.convert_ids_to_tokens(encode_after(tokenizer, text))
+            assert "".join(spelled) == letters_of(text)
+
+
+def letters_of(text: str) -> str:
+    """The bytes of a text, each spelled as byte-level tokenizers do."""
+    plain = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return "".join(piece for piece, _ in plain.pre_tokenize_str(text))
+
+
+def test_no_token_for_a_letter_is_no_fault() -> None:
+    digits = Tokenizer(models.BPE({digit: i for i, digit in enumerate("0123456789")}, []))
+    assert encode_after(PreTrainedTokenizerFast(tokenizer_object=digits), "42") == [4, 2]
 
 
 def test_end_tokens_by_the_old_name() -> None:
