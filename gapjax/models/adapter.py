@@ -25,6 +25,7 @@ from gapjax.models.hf import SafetensorsFiles
 from gapjax.models.load import save
 from gapjax.models.lora import LoRALinear, adapters, merge, replace
 from gapjax.models.transformer import Transformer
+from gapjax.parallel.distributed import is_first, to_host
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -45,6 +46,8 @@ def _layers(model: Transformer) -> dict[str, TensorSpec]:
 
 def save_adapter(model: Transformer, path: str | Path, *, base: str | None = None) -> None:
     """Write the adapters of a model, and nothing else, so that PEFT loads them.
+
+    In a run of several processes all have to call it, and the first writes.
 
     **Arguments:**
 
@@ -67,11 +70,11 @@ def save_adapter(model: Transformer, path: str | Path, *, base: str | None = Non
         if not adapted:
             continue
         scale = adapted[0].scale
-        a = np.concatenate([np.asarray(member.a[...]).T for member in adapted])
+        a = np.concatenate([to_host(member.a[...]).T for member in adapted])
         rows = [
             np.zeros((modules[path[:-1]].kernel.shape[1], 0), a.dtype)
             if member is None
-            else np.asarray(member.b[...] * (member.scale / scale)).T
+            else to_host(member.b[...] * (member.scale / scale)).T
             for member, path in zip(members, spec.paths, strict=True)
         ]
         b = rows[0] if len(rows) == 1 else _block_diagonal(rows, a.dtype)
@@ -79,6 +82,8 @@ def save_adapter(model: Transformer, path: str | Path, *, base: str | None = Non
         tensors[f"{_PREFIX}{name}.lora_B.weight"] = np.ascontiguousarray(b)
         ranks[name] = a.shape[0]
         alphas[name] = adapted[0].alpha if len(adapted) == 1 else scale * a.shape[0]
+    if not is_first():
+        return
     first = next(iter(ranks))
     config = {
         "peft_type": "LORA",

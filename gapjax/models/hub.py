@@ -17,6 +17,12 @@ def is_hub_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
+def hub_id(path_or_name: str) -> str | None:
+    """A model's name on the hub, if it is from there; None for a path and for all other names."""
+    there = is_hub_id(path_or_name) and not Path(path_or_name).exists()
+    return path_or_name if there else None
+
+
 def download(name: str) -> Path:
     """The folder of a model in the local cache, fetched first if need be.
 

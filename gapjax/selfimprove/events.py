@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gapjax.generation import Samples
-from gapjax.models import LoadedModel
+from gapjax.models import LoadedModel, Transformer
 from gapjax.selfimprove.candidates import Candidates, Effort
 from gapjax.selfimprove.learning import CutOff
 from gapjax.selfimprove.sft import TrainState
@@ -120,6 +120,7 @@ class Finished:
     epoch: float
     model: LoadedModel  # adapters merged
     reason: str  # why it ended here
+    adapted: Transformer | None = None  # the model before they were merged, if it has any
 
 
 Event = (

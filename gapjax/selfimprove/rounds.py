@@ -378,7 +378,8 @@ class _Run:
                 )
                 metrics[when] = summarise(outcomes)
             yield FinalTest(now, metrics)
-        yield Finished(now, self._current(), reason)
+        adapted = self.trainer.model(self.state) if self.recipe.adapter.rank else None
+        yield Finished(now, self._current(), reason, adapted)
 
 
 def _to_sample(loaded: LoadedModel, model: Transformer) -> LoadedModel:

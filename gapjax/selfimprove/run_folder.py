@@ -35,12 +35,10 @@ import pandas as pd
 from gapjax import __version__, trajectories
 from gapjax.errors import UserError
 from gapjax.generation import Samples
-from gapjax.models import LoadedModel, save
 from gapjax.parallel import from_first, is_first
 from gapjax.paths import (
     Path,
     PathLike,
-    copy_tree,
     is_remote,
     publish,
     read_jsonl,
@@ -63,6 +61,7 @@ from gapjax.selfimprove.events import (
     Trained,
     Verified,
 )
+from gapjax.selfimprove.export import write_export
 from gapjax.selfimprove.journal import Journal, finite
 from gapjax.selfimprove.learning import Record
 from gapjax.selfimprove.provenance import digests, git_state, versions
@@ -83,6 +82,7 @@ class RunFolder:
 
     def __init__(self, folder: PathLike, recipe: Recipe, *, name: str) -> None:
         self._folder = folder = Path(folder)
+        self._recipe = recipe
         self._labels = {"recipe": name, "version": f"gapjax {__version__}", "seed": recipe.seed}
         # Of a row of `metrics.jsonl`, if anybody wants to know it.
         self.speed: Speed | None = None
@@ -195,7 +195,7 @@ class RunFolder:
                 self._checkpoints.save(Saved(event.state, event.round, event.steps))
             case Finished():
                 self.wait()
-                self._export(event.model)
+                write_export(self._folder, event.model, event.adapted, base=self._recipe.model)
         if not is_first():
             return
         match event:
@@ -228,24 +228,6 @@ class RunFolder:
         **Raises:** `OSError` if it could not be.
         """
         self._checkpoints.wait()
-
-    def _export(self, loaded: LoadedModel) -> None:
-        """Write the model as a Hugging Face folder."""
-        model = loaded.model, loaded.tokenizer
-        if is_remote(self._folder):
-            with tempfile.TemporaryDirectory() as local:
-                save(*model, local, generation_config=loaded.generation_config)
-                if is_first():
-                    remove_tree(self._folder / "export")
-                    copy_tree(Path(local), self._folder / "export")
-            return
-        partial = self._folder / ".export.partial"
-        if is_first():
-            for folder in (partial, self._folder / "export"):
-                shutil.rmtree(folder, ignore_errors=True)
-        save(*model, partial, generation_config=loaded.generation_config)
-        if is_first():
-            partial.rename(self._folder / "export")
 
     def _write_overlong(self, event: Overlong) -> None:
         # A run that goes on finds the same problems again.
