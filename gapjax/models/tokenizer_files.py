@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gapjax.errors import UserError
+from gapjax.json_files import read_json_object
+from gapjax.models.tokenizer_keys import check_added, check_tokenizer_files
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -43,9 +44,18 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
     **Raises:** `UserError` for files that cannot be read, or that transformers reads in another
     way than they are meant.
     """
+    added = check_tokenizer_files(folder)
+    tokenizer = _load(folder)
+    if tokenizer is not None:
+        check_added(tokenizer, added, folder)
+    return tokenizer
+
+
+def _load(folder: Path) -> PreTrainedTokenizerFast | None:
     from transformers import PreTrainedTokenizerFast
 
     if (folder / _WHOLE).is_file():
+        read_json_object(folder / _WHOLE)
         # `AutoTokenizer` would look for remote code and slow tokenizers; this reads the
         # same files and nothing else. `tokenizers` raises bare `Exception`s.
         try:
@@ -113,19 +123,12 @@ def _of_pieces(pieces: SentencePieceProcessor, tokenizer: PreTrainedTokenizerFas
 
 def _from_merges(folder: Path) -> PreTrainedTokenizerFast:
     path = folder / _VOCABULARY
-    try:
-        vocabulary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"not readable as JSON ({error})", where=path) from error
+    vocabulary = read_json_object(path)
     classes = ", ".join(_BYTE_LEVEL)
     tokenizer = _made_by_transformers(folder, path, classes=classes)
     name = type(tokenizer).__name__
     known = tokenizer.get_vocab()
-    if (
-        name not in _BYTE_LEVEL
-        or not isinstance(vocabulary, dict)
-        or any(known.get(token) != i for token, i in vocabulary.items())
-    ):
+    if name not in _BYTE_LEVEL or any(known.get(token) != i for token, i in vocabulary.items()):
         raise UserError(
             f"transformers makes a {name} of it, which does not use it as it stands",
             where=path,

@@ -27,7 +27,7 @@ AS_IT_IS = {"normalization_rule_name": "identity", "remove_extra_whitespaces": F
 NO_PREFIX = AS_IT_IS | {"add_dummy_prefix": False}
 NO_BYTES = AS_IT_IS | {"byte_fallback": False, "vocab_size": 150}
 UNIGRAM = {"model_type": "unigram", "vocab_size": 300}
-IM_END_TOO = {"added_tokens_decoder": {"400": IM_END}, "eos_token": "<|im_end|>"}
+IM_END_TOO = {"added_tokens_decoder": {"308": IM_END}, "eos_token": "<|im_end|>"}
 
 
 def configured(folder: Path, model_type: str, **tokenizer_config) -> Path:
@@ -182,7 +182,7 @@ def test_what_is_not_read_as_it_is_meant_says_what_to_run(tmp_path, make, compla
         ("tokenizer.model", b"", "SentencePiece"),
         ("tokenizer.model", b"IQ== 0\nIg== 1\n", "is no SentencePiece model"),  # tiktoken's
         ("tokenizer.model", b"\x0a\xff\xff\xff\xff\x7f", "is no SentencePiece model"),
-        ("vocab.json", b"[" * 100_000, "not readable as JSON"),
+        ("vocab.json", b"[" * 100_000, "nested too deeply"),
         ("vocab.json", b"[1]", r"vocab\.json"),
         ("vocab.json", b'{"a": "b"}', r"vocab\.json"),
         ("merges.txt", b"one two three\n", r"vocab\.json"),
@@ -213,3 +213,89 @@ def test_no_tokenizer(tmp_path) -> None:
     assert load_tokenizer(tmp_path) is None
     (tmp_path / "vocab.json").write_text("{}")  # without merges it is somebody else's
     assert load_tokenizer(tmp_path) is None
+
+
+def with_whole(folder: Path) -> Path:
+    vocabulary, merges = byte_level()
+    pairs = [line.split(" ") for line in merges.splitlines()]
+    made = Tokenizer(models.BPE(json.loads(vocabulary), [(a, b) for a, b in pairs]))
+    made.add_special_tokens(["<|endoftext|>"])
+    made.save(str(folder / "tokenizer.json"))
+    return configured(folder, "llama", eos_token="<|endoftext|>")
+
+
+CONFIG, MAP, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "complaint"),
+    [
+        (CONFIG, {"a_new_rule": 1}, "a_new_rule = 1 is not known"),
+        (CONFIG, {"tokenizer_object": "x"}, "tokenizer_object = 'x' is not known"),
+        (CONFIG, {"vocab_file": "/etc/hostname"}, "vocab_file = '/etc/hostname' is not supported"),
+        (CONFIG, {"init_inputs": [1]}, "init_inputs = "),
+        (CONFIG, {"model_max_length": "long"}, "model_max_length = 'long' is not a number"),
+        (CONFIG, {"model_max_length": True}, "model_max_length = True is not a number"),
+        (CONFIG, {"eos_token": 2}, "eos_token = 2 is no token"),
+        (CONFIG, {"eos_token": ["a"]}, r"eos_token = \['a'\] is no token"),
+        (CONFIG, {"extra_special_tokens": [["a"]]}, "extra_special_tokens = "),
+        (CONFIG, {"additional_special_tokens": 7}, "additional_special_tokens = 7 is no token"),
+        (CONFIG, {"clean_up_tokenization_spaces": "no"}, "is not true or false"),
+        (CONFIG, {"padding_side": "up"}, "padding_side is neither"),
+        (CONFIG, {"added_tokens_decoder": [1]}, "is not a table"),
+        (CONFIG, {"added_tokens_decoder": {"-1": IM_END}}, "'-1' is no token id"),
+        (CONFIG, {"added_tokens_decoder": {"9" * 5000: IM_END}}, "is no token id"),
+        (CONFIG, {"added_tokens_decoder": {"4000000000": IM_END}}, "is no token id"),
+        (CONFIG, {"added_tokens_decoder": {"308": "<|im_end|>"}}, "is no token"),
+        (CONFIG, {"added_tokens_decoder": {"5": IM_END}}, "has id 5 in .* and 308 by"),
+        (MAP, {"tokenizer_file": "/etc/hostname"}, "tokenizer_file = .* is not known"),
+        (MAP, {"eos_token": {"content": 3}}, "is no token"),
+        (ADDED, {"<|im_end|>": 5}, "has id 5 in .* and 308 by"),
+        (ADDED, {"<|im_end|>": "5"}, "is not a whole number"),
+        (ADDED, {"<|im_end|>": 10**40}, "is not between"),
+    ],
+)
+@pytest.mark.parametrize("make", [with_whole, functools.partial(with_merges, model_type="qwen3")])
+def test_what_is_said_beside_the_vocabulary(tmp_path, make, name, said, complaint) -> None:
+    folder = make(tmp_path)
+    path = folder / name
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(before | said))
+    with pytest.raises(UserError, match=complaint) as error:
+        load_tokenizer(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", CONFIG, MAP, ADDED])
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 10**5, b'{"a": NaN}', b'{"a": 1, "a": 2}', b"\xff\xfe{", b"[1]", b"3", b"\x00", b""],
+)
+def test_files_that_hold_no_object(tmp_path, name, content) -> None:
+    folder = with_whole(tmp_path)
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=name) as error:
+        load_tokenizer(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"add_bos_token": False, "model_max_length": 10**30, "errors": "replace", "legacy": None},
+        {"added_tokens_decoder": {"308": IM_END}, "additional_special_tokens": ["<|im_end|>"]},
+        {"pad_token": {"__type": "AddedToken", "content": "<|endoftext|>", "lstrip": False}},
+        {"image_token": "<|image|>", "extra_special_tokens": {"boi_token": "<|boi|>"}},
+        {"tokenizer_file": None, "vocab_file": "vocab.json", "init_inputs": []},
+    ],
+)
+def test_what_others_write_beside_it_loads(tmp_path, said) -> None:
+    folder = with_whole(tmp_path)
+    path = folder / CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    assert load_tokenizer(folder).eos_token == "<|endoftext|>"
+
+
+def test_what_transformers_writes_is_known(tmp_path) -> None:
+    load_tokenizer(with_whole(tmp_path)).save_pretrained(tmp_path / "again")
+    assert load_tokenizer(tmp_path / "again").eos_token == "<|endoftext|>"
