@@ -16,6 +16,12 @@ _BEGAN = "it says how training began"
 # LoftQ and LoRA-GA take something off them when PEFT loads such an adapter.
 _BEGINNINGS = (True, False, "gaussian", "orthogonal", "eva")
 
+_MERGE = "let PEFT merge it into the base model (merge_and_unload, save_pretrained), and take that"
+_CONVERT = (
+    "it changes the base weights: save it as plain LoRA where it was trained, with PEFT's "
+    "path_initial_model_for_weight_conversion, or let PEFT merge it (merge_and_unload)"
+)
+
 ADAPTER_KEYS = Known(
     honoured=("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora"),
     harmless={
@@ -54,6 +60,17 @@ ADAPTER_KEYS = Known(
             ),
             (),
         ),
+    },
+    instead={
+        **dict.fromkeys(("init_lora_weights", "loftq_config", "corda_config"), _CONVERT),
+        **dict.fromkeys(
+            (
+                *("use_dora", "bias", "lora_bias", "modules_to_save", "target_parameters"),
+                "trainable_token_indices",
+            ),
+            _MERGE,
+        ),
+        "alora_invocation_tokens": "it acts after these tokens only, which no merged model can",
     },
 )
 

@@ -24,11 +24,13 @@ class Known:
     - `honoured`: they are read.
     - `harmless`: they change nothing that gapjax computes; by name, the reason.
     - `neutral`: they change nothing as long as they have one of these values.
+    - `instead`: what to do about another value of one of these, where that is known.
     """
 
     honoured: Collection[str]
     harmless: Mapping[str, str]
     neutral: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    instead: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def check(self, raw: Mapping[str, Any], *, where: object, within: str = "") -> None:
         """Refuse what is not known. A null says nothing, whatever its name.
@@ -52,7 +54,8 @@ class Known:
             allowed = self.neutral[name]
             if not any(value == each for each in allowed):
                 only = " or ".join(map(repr, allowed)) or "null"
-                raise UserError(f"{said} is not supported", where=where, hint=f"only {only} is")
+                hint = self.instead.get(name, f"only {only} is")
+                raise UserError(f"{said} is not supported", where=where, hint=hint)
 
 
 class Fields:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gapjax.errors import UserError
 from gapjax.json_files import read_json_object
-from gapjax.models.tokenizer_keys import check_added, check_tokenizer_files
+from gapjax.models.tokenizer_keys import check_added, check_end, check_tokenizer_files
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -45,9 +45,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
     way than they are meant.
     """
     added = check_tokenizer_files(folder)
+    whole = read_json_object(folder / _WHOLE) if (folder / _WHOLE).is_file() else None
     tokenizer = _load(folder)
     if tokenizer is not None:
         check_added(tokenizer, added, folder)
+        if whole is not None and tokenizer.eos_token not in added:
+            check_end(tokenizer, whole, folder)
     return tokenizer
 
 
@@ -55,7 +58,6 @@ def _load(folder: Path) -> PreTrainedTokenizerFast | None:
     from transformers import PreTrainedTokenizerFast
 
     if (folder / _WHOLE).is_file():
-        read_json_object(folder / _WHOLE)
         # `AutoTokenizer` would look for remote code and slow tokenizers; this reads the
         # same files and nothing else. `tokenizers` raises bare `Exception`s.
         try:

@@ -187,3 +187,22 @@ def check_added(tokenizer: PreTrainedTokenizerFast, added: Mapping[str, int], fo
                 where=folder,
                 hint="they belong to different models: take both from the same",
             )
+
+
+def check_end(tokenizer: PreTrainedTokenizerFast, raw: Mapping[str, Any], folder: Path) -> None:
+    """Refuse an end of sequence that `tokenizer.json` (`raw`) and the files beside it do not have.
+
+    transformers makes a new token of it, which the model was never trained to write.
+
+    **Raises:** `UserError` that names the token.
+    """
+    before = raw["model"]["vocab"]  # by text, or a list of texts and scores
+    texts = set(before if isinstance(before, dict) else (piece for piece, _ in before))
+    texts |= {token["content"] for token in raw.get("added_tokens") or ()}
+    end = tokenizer.eos_token
+    if end is not None and end not in texts:
+        raise UserError(
+            f"eos_token = {end!r:.80} is no token of tokenizer.json",
+            where=folder,
+            hint=f"name the right one in {_CONFIG}, or list it under {_DECODER}",
+        )

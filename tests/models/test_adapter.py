@@ -133,6 +133,8 @@ def test_adapters_that_do_not_fit(adder, tmp_path) -> None:
         (tmp_path / "adapter_config.json").write_text(json.dumps(config | change))
         assert f"{next(iter(change))} = " in refusal() or "Infinity is no JSON" in refusal()
     for change, complaint in (
+        ({"init_lora_weights": "pissa"}, "path_initial_model_for_weight_conversion"),
+        ({"use_dora": True}, "merge_and_unload"),
         ({"r": 5}, "has rank 5 here and 3 in the weights"),
         ({"rank_pattern": {"q_proj": 7}}, "has rank 7 here"),
         ({"alpha_pattern": {"(a+)+": 7}}, "is no name of layers"),

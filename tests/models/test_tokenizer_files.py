@@ -299,3 +299,11 @@ def test_what_others_write_beside_it_loads(tmp_path, said) -> None:
 def test_what_transformers_writes_is_known(tmp_path) -> None:
     load_tokenizer(with_whole(tmp_path)).save_pretrained(tmp_path / "again")
     assert load_tokenizer(tmp_path / "again").eos_token == "<|endoftext|>"
+
+
+def test_an_end_that_no_vocabulary_has(tmp_path) -> None:
+    folder = configured(with_whole(tmp_path), "llama", eos_token="<|im_end|>")
+    with pytest.raises(UserError, match=r"eos_token = '<\|im_end\|>' is no token of"):
+        load_tokenizer(folder)
+    configured(folder, "llama", **IM_END_TOO)
+    assert load_tokenizer(folder).eos_token_id == 308
