@@ -1,8 +1,13 @@
-"""What a model can take: tokens that it knows, and as many as its context holds."""
+"""What a model can take, tokens that it knows and as many as its context holds; and what it gives:
+log-probabilities that are numbers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
 
 from gapjax.errors import UserError
 from gapjax.models.config import DecoderConfig
@@ -54,3 +59,30 @@ def check_tokens(config: DecoderConfig, prompt: Sequence[int], name: str) -> Non
             f"{name} has a token outside the model's vocabulary of {config.vocab_size}",
             hint="the tokenizer belongs to another model",
         )
+
+
+class NotFinite(UserError):
+    """A model's logits are NaN or infinite."""
+
+
+def check_finite(logprobs: np.ndarray, dtype: jnp.dtype) -> None:
+    """Refuse log-probabilities that are no numbers.
+
+    **Arguments:**
+
+    - `logprobs`: of all answers, a prompt a row, 0 beyond their ends.
+    - `dtype`: what the model computes in, for the message.
+
+    **Raises:** `NotFinite` with the number of prompts concerned.
+    """
+    rows = ~np.isfinite(logprobs).all(axis=tuple(range(1, logprobs.ndim)))
+    if not rows.any():
+        return
+    hint = "are these the right weights for this configuration?"
+    if dtype == jnp.float16:
+        hint = "many models overflow in float16: take bfloat16 or float32"
+    raise NotFinite(
+        f"the model's logits in {dtype.name} are NaN or infinite after {int(rows.sum())} of "
+        f"{len(rows)} prompts",
+        hint=hint,
+    )

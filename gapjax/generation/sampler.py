@@ -17,7 +17,7 @@ from gapjax.errors import UserError
 from gapjax.generation.automaton import ENDED, START
 from gapjax.generation.batching import bucketed, chunks, pad_left
 from gapjax.generation.draw import Truncation, draw
-from gapjax.generation.limits import longest_prompt
+from gapjax.generation.limits import check_finite, longest_prompt
 from gapjax.generation.samples import Samples, with_texts
 from gapjax.generation.stops import Stops, StopTable
 from gapjax.models.transformer import Prefix, Transformer
@@ -63,7 +63,8 @@ def sample(
     - `first`: index of the first prompt, if these are a part of more.
 
     **Raises:** `UserError` if a number makes no sense, or that names a prompt which is empty,
-    has tokens that the model does not know, or does not fit its context.
+    has tokens that the model does not know, or does not fit its context; `NotFinite` if the
+    logits are no numbers.
     """
     _check_settings(n, max_new_tokens, temperature, top_k, top_p)
     width = bucketed(longest_prompt(model.config, prompts, max_new_tokens, first=first))
@@ -91,6 +92,7 @@ def sample(
         )
         kept = len(np.unique(rows))
         parts.append([array[:kept] for array in to_host(part[:4])])
+        check_finite(parts[-1][1], model.embedding[...].dtype)
     samples = Samples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
     return samples if stops.texts is None else with_texts(samples, stops)
 
@@ -177,7 +179,8 @@ def _answers(
         chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0]
         logprob = chosen - jax.nn.logsumexp(logits, axis=-1)
         tokens, logprobs, lengths, done, matching = answers
-        ends = jnp.isin(token, stop)
+        # Where logits are no numbers there is nothing to go on with: `sample` refuses the model.
+        ends = jnp.isin(token, stop) | ~jnp.isfinite(logprob)
         if stop_table is not None:
             classes, moves = map(jnp.asarray, stop_table)
             matching = moves[classes[token], matching].astype(jnp.int32)

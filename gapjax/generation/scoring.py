@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from gapjax.generation.batching import bucketed, chunks, pad_left, pad_right
-from gapjax.generation.limits import longest_prompt
+from gapjax.generation.limits import check_finite, longest_prompt
 from gapjax.models.transformer import Transformer
 from gapjax.parallel.distributed import to_host
 from gapjax.parallel.layout import Layout
@@ -129,7 +129,8 @@ def score(
 
     **Returns:** for each prompt and answer an array as long as the answer.
 
-    **Raises:** `UserError` for a prompt that does not fit the context with the longest answer.
+    **Raises:** `UserError` for a prompt that does not fit the context with the longest answer;
+    `NotFinite` if the logits are no numbers.
     """
     graph, state = nnx.split(model)
     values = np.concatenate(
@@ -138,6 +139,7 @@ def score(
             for arrays, kept in batches(model, prompts, answers, sequences_at_once)
         ]
     )
+    check_finite(values, model.embedding[...].dtype)
     return [
         [row[: len(answer)] for row, answer in zip(rows, group, strict=True)]
         for rows, group in zip(values, answers, strict=True)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Key
 
 from gapjax.errors import UserError
 from gapjax.generation import Samples
+from gapjax.generation.limits import NotFinite
 from gapjax.models import LoadedModel
 from gapjax.models.lora import attach, merge
 from gapjax.models.transformer import Transformer, spread
@@ -69,6 +70,10 @@ from gapjax.verifiers import AnswerFile, AskedByOne, Source
 
 # Bytes of weights up to which every device samples by itself: an eighth of the smallest TPU's.
 _SMALL = 2 * 2**30
+
+# Why what a model computes may be no number.
+_LEARNT_WRONG = "lower train.learning_rate"
+_GIVEN_WRONG = "nothing was learnt yet: the model itself overflows or is damaged"
 
 
 def self_improve(
@@ -218,7 +223,13 @@ class _Run:
             part = problems[first : first + size]
             samples = self._kept_samples(what, step, first)
             if samples is None:
-                samples, cost = sample_answers(model, part, self.recipe, key, first=first)
+                try:
+                    samples, cost = sample_answers(model, part, self.recipe, key, first=first)
+                except NotFinite as error:
+                    if not step or what == "test-before":  # the given model
+                        raise
+                    message = f"the model's logits are NaN or infinite at step {step}"
+                    raise UserError(message, hint=_LEARNT_WRONG) from error
                 effort += cost
                 yield Sampled(what, step, first, samples)
             candidates, cost = verify_answers(model, part, samples, self.recipe, self.verifier)
@@ -349,7 +360,8 @@ class _Run:
             step = int(self.state.step)
             for name, value in (("loss", loss), ("gradient's norm", norm)):
                 if not np.isfinite(value):
-                    hint = "lower train.learning_rate"
+                    # The first is that of the model as it was given.
+                    hint = _LEARNT_WRONG if step > 1 else _GIVEN_WRONG
                     raise UserError(f"the {name} is {value} at step {step}", hint=hint)
             yield Trained(now, step, loss, norm, batch.tokens, time.perf_counter() - began)
             if done in measure_at or self._to_end():

@@ -12,6 +12,7 @@ from scipy import stats
 from gapjax import models
 from gapjax.errors import UserError
 from gapjax.generation import sample, sampler, score
+from gapjax.generation.limits import NotFinite, check_finite
 from gapjax.models.prompts import encode_prompt
 from tests.models.tiny import random_model, reference
 
@@ -296,3 +297,25 @@ def test_what_cannot_be_sampled_is_one_clear_line(adder, prompts) -> None:
     ):
         with pytest.raises(UserError, match=complaint):
             draw(adder, bad_prompts)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_model_whose_logits_are_no_numbers_is_named(adder, prompts, bad) -> None:
+    """One weight is enough, and greedy answers and rescoring are no exception."""
+    model = nnx.clone(adder.model)
+    model.norm.scale[...] = model.norm.scale[...].at[3].set(bad)
+    broken = models.LoadedModel(model, adder.tokenizer)
+    for temperature in (1.0, 0.0):
+        with pytest.raises(NotFinite, match=r"logits in float32 are NaN or infinite after 3 of 3"):
+            draw(broken, prompts, temperature=temperature)
+    with pytest.raises(NotFinite, match="after 1 of 1 prompts"):
+        score(model, prompts[:1], [[[2, 3]]])
+
+
+@pytest.mark.fast
+def test_what_overflows_in_float16_is_told_so() -> None:
+    logprobs = np.zeros((3, 2, 4), np.float32)
+    check_finite(logprobs, np.dtype("float16"))
+    logprobs[1, 0, 2] = np.nan
+    with pytest.raises(NotFinite, match=r"after 1 of 3 prompts; many models overflow in float16"):
+        check_finite(logprobs, np.dtype("float16"))

@@ -8,6 +8,7 @@ import weakref
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from gapjax.errors import UserError
 from gapjax.generation import score
@@ -30,6 +31,7 @@ from gapjax.selfimprove import (
 from gapjax.selfimprove.problems import make_splits
 from gapjax.selfimprove.recipe import TrainConfig
 from gapjax.selfimprove.schedule import measure_steps
+from gapjax.selfimprove.sft import Trainer
 
 RECIPE = parse_recipe(
     {
@@ -244,3 +246,23 @@ def test_a_loss_that_is_not_finite_stops_the_run(adder) -> None:
     )
     with pytest.raises(UserError, match=r"at step .*learning_rate"):
         list(self_improve(adder, wild))
+
+
+def test_a_model_that_was_given_broken_is_not_blamed_on_the_learning_rate(adder) -> None:
+    model = nnx.clone(adder.model)
+    model.norm.scale[...] = model.norm.scale[...].at[0].set(np.nan)
+    with pytest.raises(UserError, match="logits in float32 are NaN") as error:
+        list(self_improve(dataclasses.replace(adder, model=model), RECIPE))
+    assert "learning_rate" not in str(error.value)
+
+
+def test_a_first_loss_that_is_no_number_is_the_models(adder, monkeypatch) -> None:
+    step = Trainer.step
+
+    def overflows(self, state, batch):
+        state, metrics = step(self, state, batch)
+        return state, metrics | {"loss": np.float32(np.nan)}
+
+    monkeypatch.setattr(Trainer, "step", overflows)
+    with pytest.raises(UserError, match="loss is nan at step 1; nothing was learnt yet"):
+        list(self_improve(adder, RECIPE))
