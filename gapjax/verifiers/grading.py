@@ -15,7 +15,8 @@ from gapjax.tasks import Grading
 from gapjax.tasks.boxed import last_boxed
 from gapjax.tasks.numbers import Number, read_number
 from gapjax.verifiers.numbers import final_number
-from gapjax.verifiers.python_tests import extract_code, run_tests
+from gapjax.verifiers.python_code import extract_code
+from gapjax.verifiers.python_tests import run_tests
 from gapjax.verifiers.words import compare_words, final_word
 from gapjax.verifiers.workers import Crashed, TimedOut, WorkerPool
 
@@ -38,7 +39,7 @@ def grade(
         answer, one number and nothing else (see `gapjax.tasks.numbers`), exactly; `"exact"` the
         texts without surrounding space, or words if the answer is one (see
         `gapjax.verifiers.words`); `"math"` expressions by math-verify in a process of its own;
-        `"python"` runs the tests on the response's code.
+        `"python"` runs the tests on the response's code (see `gapjax.verifiers.python_code`).
     - `run_code`: `"python"` runs nothing without it: the process has limits but is **no
         sandbox**, see `gapjax.verifiers.python_tests`.
 
@@ -117,7 +118,7 @@ def _boxed(text: str) -> str:
 
 
 def _unit_tests(response: str, tests: str) -> Grade:
-    return run_tests(extract_code(response), tests, timeout=_SECONDS)
+    return run_tests(extract_code(response, tests), tests, timeout=_SECONDS)
 
 
 def _outcome(reply: dict[str, bool] | TimedOut | Crashed) -> Grade:

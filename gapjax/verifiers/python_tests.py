@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import signal
 import subprocess
@@ -22,18 +21,8 @@ from typing import Literal
 TestOutcome = Literal["correct", "incorrect", "timeout", "error"]
 
 _RUNNER = Path(__file__).with_name("python_runner.py")
-_FENCED = re.compile(r"```(?:python|py)?[^\S\n]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
-_MBPP = re.compile(r"\[BEGIN\](.*?)(?:\[DONE\]|\Z)", re.DOTALL)
 _NO_START = 97  # the runner's exit status if it could not set its limits
 _STARTING = 10.0  # seconds for the interpreter itself on a busy machine
-
-
-def extract_code(response: str) -> str:
-    """The last fenced block of an answer, else what `[BEGIN]` and `[DONE]` enclose, else all."""
-    for pattern in (_FENCED, _MBPP):
-        if blocks := pattern.findall(response):
-            return blocks[-1]
-    return response
 
 
 def run_tests(code: str, tests: str, *, timeout: float = 5.0, memory: int = 1 << 30) -> TestOutcome:

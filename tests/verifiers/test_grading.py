@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from gapjax.errors import UserError
 from gapjax.tasks import read_problems
 from gapjax.verifiers import grade, grade_all
-from gapjax.verifiers.python_tests import extract_code
 from gapjax.verifiers.workers import Crashed, TimedOut, WorkerPool
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "train.jsonl"
@@ -260,9 +259,3 @@ def test_endless_output_neither_waits_nor_fills_the_memory() -> None:
 def test_code_is_not_run_unasked() -> None:
     with pytest.raises(UserError, match="no sandbox"):
         grade("def add(a, b): return a + b", TESTS, "python")
-
-
-def test_where_the_code_is() -> None:
-    assert extract_code("Sure!\n```py\na = 1\n```\nor\n```\na = 2\n```") == "a = 2\n"
-    assert extract_code("[BEGIN]\na = 1\n[DONE] and so on") == "\na = 1\n"
-    assert extract_code("a = 1") == "a = 1"

@@ -1,0 +1,156 @@
+"""Where in a response the code is: a documented rule, so that examples and outputs do not win.
+
+1. A response that is Python code from its beginning to its end is the code.
+2. Otherwise its code blocks count, as CommonMark has them (fences of backticks or tildes of any
+   length, indented, in lists; an unclosed one ends with the text): those whose info string
+   begins with Python's name, in whatever spelling, and those without one that are code which
+   defines something. Blocks of other languages are none.
+3. Of several, each name that the tests call is taken from the last block that defines it, and
+   what that block needs from the last block before it that defines that. If none defines what
+   the tests call, the last block is the answer.
+4. Without blocks: what `[BEGIN]` and `[DONE]` enclose, else the text from its first line of code
+   as far as it is code.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+import warnings
+
+from markdown_it import MarkdownIt
+
+_PYTHON = re.compile(r"\{?\s*\.?(?:i?python|py)(?:\d[\d.]*)?(?![\w+#-])", re.IGNORECASE)
+_MBPP = re.compile(r"\[BEGIN\](.*?)(?:\[DONE\]|\Z)", re.DOTALL)
+_BEGINS = re.compile(r"^(?:def |async def |class |import |from \w|@\w)", re.MULTILINE)
+_CUTS = 8  # how often text after bare code is cut off
+
+
+def extract_code(response: str, tests: str = "") -> str:
+    """The code of a response, by the rule above; the response itself if there is none.
+
+    **Arguments:**
+
+    - `tests`: the code that will call it.
+    """
+    text = response.rpartition("</think>")[2]
+    if _defined(text):
+        return text
+    if blocks := _blocks(text):
+        return "\n\n".join(_chosen(blocks, called(tests)))
+    if enclosed := _MBPP.findall(text):
+        return enclosed[-1]
+    return _bare(text)
+
+
+def called(tests: str) -> set[str]:
+    """The names that tests use and neither define themselves nor have from Python."""
+    tree = _parsed(tests)
+    if tree is None:
+        return set()
+    used = _free(tree)
+    return used - set(dir(builtins)) or used
+
+
+def _blocks(text: str) -> list[str]:
+    # Only what a fence can stand in: emphasis, tables and links are no concern of ours.
+    markdown = MarkdownIt("zero").enable(["fence", "list", "blockquote"])
+    fences = [token for token in markdown.parse(text) if token.type == "fence"]
+    return [
+        token.content
+        for token in fences
+        if (_PYTHON.match(token.info.strip()) if token.info.strip() else _defined(token.content))
+    ]
+
+
+def _chosen(blocks: list[str], wanted: set[str]) -> list[str]:
+    defined = [_defined(block) for block in blocks]
+    taken: set[int] = set()
+    # A name with the number of blocks among which its definition is sought.
+    asked = [(name, len(blocks)) for name in sorted(wanted)]
+    seen = set(asked)
+    while asked:
+        name, before = asked.pop()
+        at = next((i for i in reversed(range(before)) if name in defined[i]), None)
+        if at is None or at in taken:
+            continue
+        taken.add(at)
+        tree = _parsed(blocks[at])
+        assert tree is not None  # it defines something
+        more = {(need, at) for need in _free(tree)} - seen
+        seen |= more
+        asked += sorted(more)
+    return [blocks[i] for i in sorted(taken)] or blocks[-1:]
+
+
+def _bare(text: str) -> str:
+    begin = _BEGINS.search(text)
+    if begin is None:
+        return text
+    lines = text[begin.start() :].split("\n")
+    for _ in range(_CUTS):
+        code = "\n".join(lines)
+        try:
+            _parse(code)
+        except SyntaxError as error:
+            # Text after the code is a fault where it begins.
+            if not error.lineno or error.lineno > len(lines) or error.lineno < 2:
+                break
+            lines = lines[: error.lineno - 1]
+        except (ValueError, RecursionError, MemoryError):
+            break
+        else:
+            return code
+    return text[begin.start() :]
+
+
+def _defined(code: str) -> set[str]:
+    """The names that code defines at its top level; none if it is no code."""
+    tree = _parsed(code)
+    return set() if tree is None else _bound(tree)
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(each.asname or each.name).partition(".")[0] for each in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif not isinstance(node, ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+    return names
+
+
+def _free(tree: ast.Module) -> set[str]:
+    """The names that code reads and binds nowhere, be it as an argument or in a function."""
+    read: set[str] = set()
+    bound = _bound(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif (isinstance(node, ast.ExceptHandler) and node.name) or isinstance(
+            node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        ):
+            bound.add(node.name)
+    return read - bound
+
+
+def _parsed(code: str) -> ast.Module | None:
+    try:
+        return _parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _parse(code: str) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes in texts
+        return ast.parse(code)
