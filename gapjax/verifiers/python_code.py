@@ -24,6 +24,7 @@ from markdown_it import MarkdownIt
 _PYTHON = re.compile(r"\{?\s*\.?(?:i?python|py)(?:\d[\d.]*)?(?![\w+#-])", re.IGNORECASE)
 _MBPP = re.compile(r"\[BEGIN\](.*?)(?:\[DONE\]|\Z)", re.DOTALL)
 _BEGINS = re.compile(r"^(?:def |async def |class |import |from \w|@\w)", re.MULTILINE)
+_NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler
 _CUTS = 8  # how often text after bare code is cut off
 
 
@@ -131,14 +132,13 @@ def _free(tree: ast.Module) -> set[str]:
     """The names that code reads and binds nowhere, be it as an argument or in a function."""
     read: set[str] = set()
     bound = _bound(tree)
+    named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
         elif isinstance(node, ast.arg):
             bound.add(node.arg)
-        elif (isinstance(node, ast.ExceptHandler) and node.name) or isinstance(
-            node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-        ):
+        elif isinstance(node, named) and node.name:
             bound.add(node.name)
     return read - bound
 
