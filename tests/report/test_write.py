@@ -221,7 +221,7 @@ def test_a_drawing_of_many_points_is_stored_as_pixels() -> None:
                 "metrics.jsonl": "nonsense\n",
                 "trajectory.csv": "epoch,solver_uncertainty,verifier_uncertainty\n0,2,1\n",
             },
-            "metrics.jsonl, row 1: is not JSON",
+            "metrics.jsonl, row 1: not JSON",
         ),
     ],
 )
