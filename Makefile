@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: help demo smollm2 transformers4 test test-fast test-slow lint adder golden sharding-tables calibration benchmarks clean
+.PHONY: help demo smollm2 transformers4 test test-fast test-slow fuzz lint adder golden sharding-tables calibration benchmarks clean
 
 help:  ## what one can make
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -42,6 +42,9 @@ test-fast: $(STAMP)  ## the tests marked fast
 
 test-slow: $(STAMP)  ## the tests marked slow
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
+
+fuzz: $(STAMP)  ## damaged and hostile files, many of each kind: about ten minutes
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-300} $(BIN)/python -m pytest -n $(WORKERS) -m slow tests/fuzz
 
 lint: $(STAMP)  ## ruff and mypy (EXTRAS=test,lint)
 	$(BIN)/ruff check .
