@@ -64,10 +64,10 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def read_json(path: Path) -> Any:
-    """The value in a file.
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object in a file.
 
-    **Raises:** `UserError` if it cannot be read.
+    **Raises:** `UserError` if it cannot be read, or holds another value.
     """
     try:
         if not path.is_file():  # a device may never end
@@ -76,21 +76,13 @@ def read_json(path: Path) -> Any:
             content = stream.read(_LARGEST + 1)
         if len(content) > _LARGEST:
             raise UserError(f"is larger than {_LARGEST >> 20} MiB", where=path)
-        return parse(content.decode("utf-8-sig"))
+        value = parse(content.decode("utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror or error})", where=path) from error
     except UnicodeDecodeError as error:
         raise UserError("not JSON (it is not UTF-8 text)", where=path) from error
     except BadJSON as error:
         raise UserError(str(error), where=path) from error
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The object in a file.
-
-    **Raises:** `UserError` if it cannot be read, or holds another value.
-    """
-    value = read_json(path)
     if not isinstance(value, dict):
         raise UserError("holds no JSON object", where=path)
     return value

@@ -36,7 +36,8 @@ def cast(stored: np.ndarray, dtype: jnp.dtype, name: str, *, where: object) -> n
         raise UserError(f"{name}: {bad} of {stored.size} values are NaN or infinite", where=where)
     with np.errstate(over="ignore"):
         values = np.asarray(stored, dtype)
-    if bad := count_not_finite(values):
+    # Of the same type it is the same array, and has been looked at.
+    if values is not stored and (bad := count_not_finite(values)):
         raise UserError(
             f"{name}: {bad} of {stored.size} values are beyond the range of {dtype.name} "
             f"(±{float(jnp.finfo(dtype).max):.4g})",

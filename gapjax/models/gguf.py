@@ -206,12 +206,9 @@ def _read_config(
         "partial_rotary_factor": fields.whole("rope.dimension_count", head_dim) / head_dim,
     }
     # llama.cpp writes 0 for none.
-    window = fields.whole("attention.sliding_window", 0, least=0)
-    if window:
-        raw["sliding_window"] = window
+    raw["sliding_window"] = fields.whole("attention.sliding_window", 0, least=0) or None
     scaling = _stretch(fields)
     if architecture == "phi3":
-        raw["sliding_window"] = window or None
         if "rope.scaling.original_context_length" in fields:
             raw["original_max_position_embeddings"] = fields.whole(
                 "rope.scaling.original_context_length"

@@ -62,7 +62,7 @@ from gapjax.selfimprove.problems import (
 from gapjax.selfimprove.recipe import Recipe
 from gapjax.selfimprove.schedule import batches, measure_steps
 from gapjax.selfimprove.sft import Trainer, TrainState
-from gapjax.selfimprove.since_first import PerProblem, change_errors, joined, per_problem
+from gapjax.selfimprove.since_first import PerProblem, SinceFirst, per_problem
 from gapjax.selfimprove.start import Kept, Start
 from gapjax.selfimprove.stopping import cautions, look_ahead, make_policy
 from gapjax.tasks import Problem
@@ -163,7 +163,7 @@ class _Run:
             self.every = self.config.measure_every_steps / steps_per_epoch
         self.history: list[tuple[float, dict[str, float]]] = []
         self.rows: list[Record] = []  # of the last round, where nobody keeps them
-        self.first: PerProblem | None = None  # of the first measurement, if it is known
+        self.since_first = SinceFirst()
 
     def events(self, start: Start) -> Iterator[Event]:
         """The run from `start` to its end."""
@@ -256,33 +256,24 @@ class _Run:
         model = self._current()
         # The same key each time: common random numbers, so that the difference between
         # two checkpoints is not drowned in the difference between two draws.
-        seen: list[PerProblem] = []
-
-        def note(_: int, rows: list[Record]) -> list[Record]:
-            seen.append(per_problem(rows))
-            return rows
-
         outcomes, effort = yield from self._phase(
-            "probe", model, self.splits.probe, self.probe_key, note
+            "probe", model, self.splits.probe, self.probe_key, self.since_first.note
         )
-        metrics = summarise(outcomes)
-        first = self._first_measured(joined(seen))
-        if first is not None:
-            metrics |= change_errors(first, joined(seen))
+        metrics = summarise(outcomes) | self.since_first.errors(self._first_measured)
         if self.recipe.external.examples:
             metrics["external_share"] = 0.0 if ended is None else self._share(ended)
         self.history.append((now, metrics))
         yield Measured(now, metrics, model, effort)
 
     def _first_measured(self, now: PerProblem) -> PerProblem | None:
-        """The first measurement, problem by problem; None if a run goes on without its files."""
+        """The first measurement, if it is not this one; None if a run goes on without its files."""
         kept = self.kept()
-        if self.first is None and not self.history:
-            self.first = now
-        elif self.first is None and kept is not None:
+        if not self.history:
+            return now
+        if kept is not None:
             with contextlib.suppress(FileNotFoundError):  # somebody needed the room
-                self.first = from_first(lambda: per_problem(kept.rows("probe", 0)))
-        return self.first
+                return from_first(lambda: per_problem(kept.rows("probe", 0)))
+        return None
 
     def _share(self, lessons: Lessons) -> float:
         """η_t: of all external examples of the run, how many are in a round."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -55,3 +55,28 @@ def change_errors(first: PerProblem, now: PerProblem) -> dict[str, float]:
     """
     errors = {ERRORS[name]: change_error(first[name], now[name]) for name in ERRORS}
     return {name: error for name, error in errors.items() if not np.isnan(error)}
+
+
+class SinceFirst:
+    """Takes in the rows of one measurement after the other, and remembers the first."""
+
+    def __init__(self) -> None:
+        self._first: PerProblem | None = None
+        self._parts: list[PerProblem] = []
+
+    def note(self, _: int, rows: list[Record]) -> list[Record]:
+        """Take in some of the problems of a measurement; the rows are returned."""
+        self._parts.append(per_problem(rows))
+        return rows
+
+    def errors(self, find_first: Callable[[PerProblem], PerProblem | None]) -> dict[str, float]:
+        """The measurement is over: its `change_errors`; none if the first is not known.
+
+        **Arguments:**
+
+        - `find_first`: gives the first measurement as long as it is not known, from this one.
+        """
+        now, self._parts = joined(self._parts), []
+        if self._first is None:
+            self._first = find_first(now)
+        return {} if self._first is None else change_errors(self._first, now)

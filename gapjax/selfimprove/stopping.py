@@ -183,8 +183,8 @@ def _change(first: dict[str, float], now: dict[str, float], name: str) -> Change
 
 
 def _surer(first: dict[str, float], now: dict[str, float]) -> bool:
-    # Without a score where the verifier had nothing to say on any selected answer.
-    if not {"verifier_score"} <= now.keys() & first.keys():
+    # There is no score where the verifier had nothing to say on any selected answer.
+    if "verifier_score" not in first or "verifier_score" not in now:
         return False
     if now["verifier_score"] != first["verifier_score"]:
         return now["verifier_score"] > first["verifier_score"]

@@ -21,6 +21,8 @@ import warnings
 
 from markdown_it import MarkdownIt
 
+from gapjax.verifiers.thoughts import without_thoughts
+
 _PYTHON = re.compile(r"\{?\s*\.?(?:i?python|py)(?:\d[\d.]*)?(?![\w+#-])", re.IGNORECASE)
 _MBPP = re.compile(r"\[BEGIN\](.*?)(?:\[DONE\]|\Z)", re.DOTALL)
 _BEGINS = re.compile(r"^(?:def |async def |class |import |from \w|@\w)", re.MULTILINE)
@@ -35,7 +37,7 @@ def extract_code(response: str, tests: str = "") -> str:
 
     - `tests`: the code that will call it.
     """
-    text = response.rpartition("</think>")[2]
+    text = without_thoughts(response) or response
     if _defined(text):
         return text
     if blocks := _blocks(text):
