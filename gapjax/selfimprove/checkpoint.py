@@ -175,7 +175,14 @@ def _named(state: TrainState) -> dict[str, jax.Array]:
 
 
 def _os_error(error: Exception, where: PathLike) -> OSError | None:
-    """Of a full disk, for instance, of which TensorStore tells in words, as it does of buckets."""
+    """Of a full disk, for instance, of which TensorStore tells in words, as it does of buckets.
+
+    Which of the clients of a bucket fails first is chance; fsspec's raise a bare address.
+    """
+    if isinstance(error, OSError):
+        kinds = ((FileNotFoundError, errno.ENOENT), (PermissionError, errno.EACCES))
+        kind = next((code for kind, code in kinds if isinstance(error, kind)), errno.EIO)
+        return None if error.errno else OSError(kind, os.strerror(kind), os.fspath(where))
     code = re.search(r"(os_error|http_response)_code='(\d+)'", str(error))
     if code is None:
         return None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
@@ -131,3 +134,22 @@ def test_a_bucket_that_is_not_there(bucket) -> None:
     with pytest.raises(OSError, match="No such file") as caught:
         checkpoints.wait()
     assert caught.value.filename == "gs://no-bucket/checkpoints"
+
+
+@pytest.mark.parametrize(
+    ("raised", "errno_", "words"),
+    [
+        (FileNotFoundError("http://127.0.0.1:1/b/no-bucket/o"), errno.ENOENT, "No such file"),
+        (PermissionError("gs://private"), errno.EACCES, "Permission denied"),
+        (OSError("http://127.0.0.1:1/b"), errno.EIO, "Input/output error"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/disk/file"), errno.ENOSPC, "No space"),
+    ],
+)
+def test_whichever_client_fails_first(tmp_path, monkeypatch, raised, errno_, words) -> None:
+    """Some raise an address and no number; others say it all."""
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    monkeypatch.setattr(checkpoints, "_checkpointer", Mock(side_effect=raised))
+    with pytest.raises(OSError, match=words) as caught:
+        checkpoints.save(make(1))
+    assert caught.value.errno == errno_
+    assert caught.value.filename in (str(tmp_path), "/disk/file")

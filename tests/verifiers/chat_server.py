@@ -29,6 +29,14 @@ class Reply:
         return json.dumps({"object": "chat.completion", "choices": [choice]}).encode()
 
 
+class _Quiet(ThreadingHTTPServer):
+    """A client that gives up on its requests leaves connections that break; that is no news."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class ChatServer:
     """Answers each question by `respond(question, number of times it was asked before)`."""
 
@@ -39,7 +47,7 @@ class ChatServer:
         self.at_once = self.most_at_once = 0
         self.ending = threading.Event()
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = _Quiet(("127.0.0.1", 0), _handler(self))
         self.host = f"http://127.0.0.1:{self._http.server_port}"
         self.url = f"{self.host}/v1"
 
