@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import datetime
 import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from gapjax.cli.output import output_folder, refuse_existing
 from gapjax.errors import UserError
 from gapjax.paths import Path, is_remote
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from gapjax.models import LoadedModel
 
 _MODEL_HELP = "a Hugging Face folder, a .gguf file, smollm2, adder, or a hub id (org/name)"
 
@@ -71,6 +76,20 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
         action=argparse.BooleanOptionalAction,
         help="the prompt as a user's message (default: if the model has a chat template)",
     )
+    sample.add_argument("--system", metavar="TEXT", help="a system prompt, for the chat template")
+    sample.add_argument(
+        "--template-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a variable of the chat template, as enable_thinking=false; may be repeated",
+    )
+    sample.add_argument(
+        "--date",
+        type=datetime.date.fromisoformat,
+        metavar="YYYY-MM-DD",
+        help="of a chat template that writes today's (default: today)",
+    )
     sample.add_argument(
         "--json", action="store_true", help="one JSON object a line, an answer each"
     )
@@ -114,14 +133,16 @@ def _sample(arguments: argparse.Namespace) -> None:
     import jax
 
     from gapjax import generation, models
+    from gapjax.models.templates import Framing
 
-    loaded = models.load(arguments.model)
+    framing = Framing(arguments.system, _options(arguments.template_option), arguments.date)
+    loaded = dataclasses.replace(models.load(arguments.model), framing=framing)
     tokenizer = loaded.tokenizer
     if tokenizer is None:
         raise UserError("the model has no tokenizer", where=arguments.model)
     samples = generation.sample(
         loaded.model,
-        [_encoded(tokenizer, prompt, arguments.chat)],
+        [_encoded(loaded, prompt, arguments.chat)],
         key=jax.random.key(arguments.seed),
         n=arguments.n,
         max_new_tokens=arguments.max_new_tokens,
@@ -149,9 +170,31 @@ def _sample(arguments: argparse.Namespace) -> None:
             print(f"{text}\n")
 
 
-def _encoded(tokenizer: PreTrainedTokenizerFast, prompt: str, chat: bool | None) -> list[int]:
-    from gapjax.models.prompts import encode_prompt, encode_text
+def _encoded(loaded: LoadedModel, prompt: str, chat: bool | None) -> list[int]:
+    from gapjax.models.prompts import encode_text
+    from gapjax.models.templates import Framing, check_framing
 
+    tokenizer = loaded.tokenizer
+    assert tokenizer is not None
     if chat and tokenizer.chat_template is None:
         raise UserError("the model has no chat template", where="--chat")
-    return (encode_text if chat is False else encode_prompt)(tokenizer, prompt)
+    if chat is False:
+        if loaded.framing != Framing():
+            raise UserError("takes no chat template and nothing that is for one", where="--no-chat")
+        return encode_text(tokenizer, prompt)
+    check_framing(tokenizer, loaded.framing)
+    return loaded.prompt(prompt)
+
+
+def _options(given: Sequence[str]) -> dict[str, Any]:
+    """`["enable_thinking=false"]` as a table; values as in YAML."""
+    options = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise UserError(f"{each!r} is not NAME=VALUE", where="--template-option")
+        try:
+            options[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            options[name] = value
+    return options

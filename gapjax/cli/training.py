@@ -110,6 +110,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from gapjax.parallel import from_first, is_first
     from gapjax.parallel.join import expect, join
     from gapjax.selfimprove import Preempted
+    from gapjax.selfimprove.framing import dated
 
     out = resolved(arguments.out)
 
@@ -130,6 +131,8 @@ def _train(arguments: argparse.Namespace) -> None:
         with termination.heeded(), bound_to_others():
             expect(arguments.expect_processes, arguments.expect_devices)
             resume, board = from_first(goes_on)
+            # Where the first process is, since a day may end while others start.
+            recipe = from_first(lambda: dated(recipe, out if resume else None))
             _run(
                 recipe,
                 name,

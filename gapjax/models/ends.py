@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gapjax.errors import UserError
+from gapjax.models.templates import Framing, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -37,6 +38,7 @@ _GGUF_KEYS = ("eos", "eot", "eom")
 
 # Stands for the content of a message; no template treats it specially.
 _CONTENT = "\x00"
+_PLAIN = Framing()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,7 @@ def find_ends(
     generation_config: Mapping[str, Any] | None,
     *,
     vocab_size: int,
+    framing: Framing = _PLAIN,
     where: object = EOS,
 ) -> Ends:
     """The end tokens of a model.
@@ -81,13 +84,14 @@ def find_ends(
 
     - `tokenizer`, `generation_config`: as in `LoadedModel`.
     - `vocab_size`: of the model.
+    - `framing`: of the prompts that are answered.
     - `where`: the file or folder, for error messages.
 
     **Raises:** `UserError` for one that the model cannot sample.
     """
     stated = stated_ends(generation_config or {}, where=where)
     own: int | None = None if tokenizer is None else tokenizer.eos_token_id
-    turn = None if tokenizer is None else turn_end(tokenizer)
+    turn = None if tokenizer is None else turn_end(tokenizer, framing)
     found = sorted({*stated, *(token for token in (own, turn) if token is not None)})
     for token in found:
         if token >= vocab_size:
@@ -160,22 +164,25 @@ def gguf_ends(metadata: Metadata) -> list[int]:
     return list(dict.fromkeys(ends))
 
 
-def turn_end(tokenizer: PreTrainedTokenizerFast) -> int | None:
+def turn_end(tokenizer: PreTrainedTokenizerFast, framing: Framing = _PLAIN) -> int | None:
     """The token with which the chat template ends an assistant's message.
 
     It is the first special token after the message. None where there is no template, it
     takes no such message, or writes nothing but ordinary text after it.
     """
-    asked = _rendered(tokenizer, "user")
-    text = _rendered(tokenizer, "user", "assistant")
-    if text is None or text.count(_CONTENT) < 2:
+    if tokenizer.chat_template is None:
+        return None
+    asked = _rendered(tokenizer, framing, 1)
+    # One that fails on a question may have taken all its time to do so.
+    text = None if asked is None else _rendered(tokenizer, framing, 2)
+    if asked is None or text is None or text.count(_CONTENT) < 2:
         return None
     _, between, after = text.rsplit(_CONTENT, 2)
     special = _special_tokens(tokenizer, after)
     # A template may write the header of an answer after the last message, asked for or not:
     # of what then follows any message, what also stands between two of them is an end.
-    heedless = asked == _rendered(tokenizer, "user", prompt=True)
-    if asked is not None and heedless and asked.endswith(_CONTENT + after):
+    heedless = asked == _rendered(tokenizer, framing, 1, prompt=True)
+    if heedless and asked.endswith(_CONTENT + after):
         special = [token for token in special if token in _special_tokens(tokenizer, between)]
     return special[0] if special else None
 
@@ -187,16 +194,12 @@ def _special_tokens(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return [i for n, i in enumerate(ids) if i in added and (added[i].special or n == 0)]
 
 
-def _rendered(tokenizer: PreTrainedTokenizerFast, *roles: str, prompt: bool = False) -> str | None:
+def _rendered(
+    tokenizer: PreTrainedTokenizerFast, framing: Framing, turns: int, *, prompt: bool = False
+) -> str | None:
     """What the chat template makes of messages that hold nothing but `_CONTENT`."""
-    if tokenizer.chat_template is None:
-        return None
-    messages = [{"role": role, "content": _CONTENT} for role in roles]
+    messages = framing.messages(*[_CONTENT] * turns)
     try:
-        return str(
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
-        )
-    # Templates are programs of others: any of them may raise anything on a message that it does
-    # not expect. One that fails on a prompt as well is refused where the prompt is made.
-    except Exception:
-        return None
+        return render(tokenizer, messages, framing=framing, prompt=prompt)
+    except UserError:
+        return None  # it may take no such message; one that fails on a prompt is refused there

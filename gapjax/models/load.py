@@ -16,6 +16,8 @@ from gapjax.models.export import save_folder
 from gapjax.models.gguf import load_gguf
 from gapjax.models.hf import load_folder, load_generation_config
 from gapjax.models.hub import download, is_hub_id
+from gapjax.models.prompts import encode_prompt
+from gapjax.models.templates import Framing
 from gapjax.models.tokenizer_files import load_tokenizer
 from gapjax.models.transformer import Transformer
 
@@ -37,6 +39,8 @@ class LoadedModel:
     # The contents of `generation_config.json`; its end tokens with those of `config.json`, or of
     # a GGUF file's metadata.
     generation_config: Mapping[str, Any] | None = None
+    # Of prompts, in the chat template.
+    framing: Framing = dataclasses.field(default_factory=Framing)
 
     @property
     def config(self) -> DecoderConfig:
@@ -45,7 +49,21 @@ class LoadedModel:
     @functools.cached_property
     def ends(self) -> Ends:
         """The tokens that end an answer."""
-        return find_ends(self.tokenizer, self.generation_config, vocab_size=self.config.vocab_size)
+        return find_ends(
+            self.tokenizer,
+            self.generation_config,
+            vocab_size=self.config.vocab_size,
+            framing=self.framing,
+        )
+
+    def prompt(self, text: str) -> list[int]:
+        """Token ids of a prompt, ready to be continued by the answer.
+
+        **Raises:** `UserError` if there is no tokenizer, or its chat template fails.
+        """
+        if self.tokenizer is None:
+            raise UserError("the model has no tokenizer", where="model")
+        return encode_prompt(self.tokenizer, text, self.framing)
 
 
 def load(

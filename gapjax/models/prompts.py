@@ -19,19 +19,28 @@ from typing import TYPE_CHECKING, Any
 
 from gapjax.errors import UserError
 from gapjax.models.ends import find_ends
+from gapjax.models.templates import Framing, answering_at_once, render
+from gapjax.models.thoughts import closing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # Splits a rendered template in two; no tokenizer or template treats it specially.
 _HOLE = "\x00"
+_PLAIN = Framing()
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    """Token ids of a prompt, ready to be continued by the answer."""
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerFast, text: str, framing: Framing = _PLAIN
+) -> list[int]:
+    """Token ids of a prompt, ready to be continued by the answer.
+
+    **Raises:** `UserError` if the chat template fails.
+    """
     if tokenizer.chat_template is None:
         return encode_text(tokenizer, text)
-    return tokenizer.encode(_as_chat(tokenizer, text), add_special_tokens=False)
+    chat = render(tokenizer, framing.messages(text), framing=framing)
+    return tokenizer.encode(chat, add_special_tokens=False)
 
 
 def encode_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -43,16 +52,40 @@ def encode_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 
 
 def encode_around(
-    tokenizer: PreTrainedTokenizerFast, before: str, after: str
+    tokenizer: PreTrainedTokenizerFast, before: str, after: str, framing: Framing = _PLAIN
 ) -> tuple[list[int], list[int]]:
-    """Token ids of a prompt with a hole for given tokens: those before it, those after.
+    """Token ids of a question with a hole for given tokens: those before it, those after.
 
-    Lets a verifier quote an answer as the very tokens that were sampled.
+    Lets a verifier quote an answer as the very tokens that were sampled. What the model says next
+    is its verdict: a template that can have it think first is told not to, and a thought that the
+    template has opened is closed.
+
+    **Raises:** `UserError` if the chat template fails, or does not write a message just once.
     """
     if tokenizer.chat_template is None:
         return encode_text(tokenizer, before), encode_after(tokenizer, after)
-    left, right = _as_chat(tokenizer, before + _HOLE + after).split(_HOLE)
+    hole = _hole(before, after)
+    framing = answering_at_once(tokenizer, framing)
+    text = render(tokenizer, framing.messages(before + hole + after), framing=framing)
+    left, *others = text.split(hole)
+    if len(others) != 1:
+        raise UserError(
+            f"writes a message {len(others)} times, so that nobody can be asked about an answer",
+            where="chat template",
+            hint="use a verifier that does not ask, as likelihood",
+        )
+    right = others[0] + closing(others[0])
     return tokenizer.encode(left, add_special_tokens=False), encode_after(tokenizer, right)
+
+
+def _hole(before: str, after: str) -> str:
+    """A text that is found between these two and nowhere else."""
+    for length in itertools.count(1):
+        hole = _HOLE + "\x01" * length + _HOLE
+        whole = before + hole + after
+        if whole.find(hole) == whole.rfind(hole) == len(before):
+            return hole
+    raise AssertionError
 
 
 def encode_after(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -89,8 +122,3 @@ def stop_tokens(
             hint="use gapjax.generation.stops_of",
         )
     return list(find_ends(tokenizer, generation_config, vocab_size=len(tokenizer)).tokens)
-
-
-def _as_chat(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
-    message = {"role": "user", "content": text}
-    return tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
-from gapjax.errors import UserError
 from gapjax.generation import Samples, sample, stops_of
 from gapjax.models import LoadedModel
-from gapjax.models.prompts import encode_prompt
 from gapjax.parallel import in_shares
 from gapjax.selfimprove.problems import grading_of
 from gapjax.selfimprove.recipe import Recipe
@@ -152,14 +150,11 @@ def sample_answers(
 
     **Raises:** `UserError` if the model has no tokenizer, or a prompt does not fit.
     """
-    tokenizer = loaded.tokenizer
-    if tokenizer is None:
-        raise UserError("the model has no tokenizer", where=recipe.model)
     config = recipe.sampling
     began = time.perf_counter()
     samples = sample(
         loaded.model,
-        [encode_prompt(tokenizer, problem.prompt) for problem in problems],
+        [loaded.prompt(problem.prompt) for problem in problems],
         key=key,
         n=config.n,
         max_new_tokens=config.max_new_tokens,

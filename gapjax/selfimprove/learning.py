@@ -19,7 +19,6 @@ from gapjax.dynamics.external import early, late, uniform
 from gapjax.errors import UserError
 from gapjax.generation.batching import bucketed
 from gapjax.models import LoadedModel
-from gapjax.models.prompts import encode_prompt
 from gapjax.selfimprove.recipe import Recipe
 from gapjax.selfimprove.select import best_of_n
 from gapjax.selfimprove.sft import Dataset
@@ -163,8 +162,7 @@ class Lessons:
     """
 
     def __init__(self, loaded: LoadedModel, recipe: Recipe) -> None:
-        assert loaded.tokenizer is not None
-        self._tokenizer, self._recipe = loaded.tokenizer, recipe
+        self._loaded, self._recipe = loaded, recipe
         self._prompts: list[Int[np.ndarray, " tokens"]] = []
         self._answers: list[Int[np.ndarray, " tokens"]] = []
         self._longest = 0
@@ -184,7 +182,7 @@ class Lessons:
         **Raises:** `KeyError` or `TypeError` for rows that are not of this kind.
         """
         for row in rows:
-            prompt = encode_prompt(self._tokenizer, row["prompt"])
+            prompt = self._loaded.prompt(row["prompt"])
             self._longest = max(self._longest, len(prompt))
             self._seen += 1
             finished = [each["finished"] for each in row["candidates"]]

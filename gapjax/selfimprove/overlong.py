@@ -13,7 +13,6 @@ from gapjax.errors import UserError
 from gapjax.foreign import shown
 from gapjax.generation.limits import check_tokens
 from gapjax.models import LoadedModel
-from gapjax.models.prompts import encode_prompt
 from gapjax.selfimprove.events import Overlong
 from gapjax.selfimprove.recipe import Recipe
 from gapjax.tasks import Problem, Splits
@@ -60,15 +59,12 @@ def fit_context(
     be mended, or leaves too few; if it has no tokens, or some that the model does not know; if
     the model has no tokenizer.
     """
-    tokenizer = loaded.tokenizer
-    if tokenizer is None:
-        raise UserError("the model has no tokenizer", where=recipe.model)
     room = recipe.sampling.max_new_tokens
     limit = loaded.config.context - room
 
     def need(problem: Problem) -> _Need:
         """The first that does not fit, or else one that does."""
-        tokens = encode_prompt(tokenizer, problem.prompt)
+        tokens = loaded.prompt(problem.prompt)
         check_tokens(loaded.config, tokens, f"the prompt of {problem.where or 'a problem'}")
         prompt = _Need("the prompt", len(tokens), limit)
         if prompt.fits and isinstance(verifier, TrueFalse | Quality):

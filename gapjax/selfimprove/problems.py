@@ -191,5 +191,6 @@ def _asking(verifier: _Asking, recipe: Recipe) -> _Asking:
         verifier,
         question=verifier.question if config.question is None else config.question,
         temperature=config.temperature,
+        least_mass=config.least_mass,
         sequences_at_once=recipe.sampling.sequences_at_once,
     )

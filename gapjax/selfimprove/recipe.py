@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import ConfigDict, Field, JsonValue, PositiveInt, TypeAdapter, ValidationError
@@ -24,6 +25,11 @@ class TaskConfig:
     name: Literal["arithmetic", "jsonl", "gsm8k", "math", "mbpp", "prontoqa"] = "arithmetic"
     digits: int = Field(default=1, ge=1, le=3)  # of either number, for arithmetic
     template: str | None = None  # the prompt, with {a} and {b}, or {prompt} for a file's
+    system: str | None = None  # a system prompt, for the model's chat template
+    # Variables of the chat template, as `enable_thinking: false`.
+    template_options: dict[str, JsonValue] = Field(default_factory=dict)
+    # Today, for a chat template that writes the date; by default the day on which the run begins.
+    date: Annotated[datetime.date, Field(strict=True)] | None = None
     file: str | None = None  # the problems, relative to the working directory
     held_out_file: str | None = None  # where to take probe and test problems from instead
     prompt_field: str = "prompt"  # names of the fields, for jsonl
@@ -60,6 +66,9 @@ class VerifierConfig:
     )
     question: str | None = None  # put to the model, with {prompt} and {answer}; has a default
     temperature: float = Field(default=1.0, gt=0)  # of the model's verdict
+    # Probability that the model has to give to the verdicts it may reply with, in all. Where it
+    # would rather say something else, such as a thought, there is no score.
+    least_mass: float = Field(default=0.01, ge=0, lt=1)
     threshold: float = Field(default=0.5, ge=0, le=1)  # σ: candidates with score ≥ σ pass
     # When nothing passes: choose among all candidates, or leave the problem out of training
     # (measurement always falls back, so that every problem counts).

@@ -43,6 +43,7 @@ from gapjax.selfimprove.events import (
     Trained,
     Verified,
 )
+from gapjax.selfimprove.framing import framed
 from gapjax.selfimprove.learning import (
     Lessons,
     Record,
@@ -129,6 +130,7 @@ class _Run:
         source: Source | None,
         preempted: Callable[[], bool] | None,
     ) -> None:
+        loaded = framed(loaded, recipe)
         check(recipe, loaded)
         self.loaded, self.recipe, self.config = loaded, recipe, recipe.train
         self.kept, self.preempted = kept, preempted

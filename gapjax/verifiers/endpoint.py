@@ -15,10 +15,10 @@ import anyio
 import httpx2
 
 from gapjax.errors import UserError
+from gapjax.models.thoughts import without_thoughts
 from gapjax.verifiers.chat import Chat
 from gapjax.verifiers.record import Record
 from gapjax.verifiers.reply import Message
-from gapjax.verifiers.thoughts import without_thoughts
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")

@@ -18,7 +18,7 @@ from gapjax.verifiers.numbers import final_number
 from gapjax.verifiers.python_code import extract_code
 from gapjax.verifiers.python_tests import run_tests
 from gapjax.verifiers.words import compare_words, final_word
-from gapjax.verifiers.workers import Crashed, TimedOut, WorkerPool
+from gapjax.workers import Crashed, TimedOut, WorkerPool
 
 Grade = Literal["correct", "incorrect", "timeout", "error"]
 

@@ -1,4 +1,4 @@
-"""Compares mathematical expressions; a worker of its own, see `gapjax.verifiers.workers`.
+"""Compares mathematical expressions; a worker of its own, see `gapjax.workers`.
 
 Run as a script and on its own on purpose: it must start without JAX. SymPy can take for ever
 on innocent input (a tower of powers), hence the process and its limits.

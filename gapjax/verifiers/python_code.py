@@ -21,7 +21,7 @@ import warnings
 
 from markdown_it import MarkdownIt
 
-from gapjax.verifiers.thoughts import without_thoughts
+from gapjax.models.thoughts import without_thoughts
 
 _PYTHON = re.compile(r"\{?\s*\.?(?:i?python|py)(?:\d[\d.]*)?(?![\w+#-])", re.IGNORECASE)
 _MBPP = re.compile(r"\[BEGIN\](.*?)(?:\[DONE\]|\Z)", re.DOTALL)

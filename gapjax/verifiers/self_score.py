@@ -57,6 +57,8 @@ class TrueFalse:
     - `question`: with `{prompt}` and `{answer}`. The candidate is quoted as its sampled tokens.
     - `temperature`: divides the logarithms of the verdicts' probabilities. Each is that of all
         its tokens, written with or without a space before it.
+    - `least_mass`: probability that the verdicts must have in all, for there to be a score: a model
+        that would say something else, such as a thought, has not judged.
 
     Source: arXiv:2507.00075, section on verification methods.
     """
@@ -66,13 +68,18 @@ class TrueFalse:
         "Is the proposed answer true or false? Reply with one word: True or False."
     )
     temperature: float = 1.0
+    least_mass: float = 0.01
     sequences_at_once: int = 256
 
     def __call__(
         self, loaded: LoadedModel, problems: Sequence[Problem], samples: Samples
     ) -> Float[np.ndarray, "P N"]:
+        """Scores in [0, 1]; NaN: no verdict.
+
+        **Raises:** `UserError` if there is none for more than half of the candidates.
+        """
         verdict = _verdict(self, ("True", "False"), loaded, problems, samples)
-        return verdict.probabilities[..., 0]
+        return _where_given(verdict, verdict.probabilities[..., 0], self.least_mass)
 
     def asking(self, loaded: LoadedModel, problem: Problem) -> int:
         """Tokens that it takes to ask about an answer, beside those of the answer."""
@@ -91,7 +98,7 @@ class Quality:
     question gives a graded score without sampling a verdict.
 
     - `grades`: from worst to best, evenly spaced.
-    - `question`, `temperature`: as for `TrueFalse`.
+    - `question`, `temperature`, `least_mass`: as for `TrueFalse`.
 
     Source: arXiv:2507.00075, section on verification methods.
     """
@@ -102,13 +109,19 @@ class Quality:
     )
     grades: tuple[str, ...] = tuple("0123456789")
     temperature: float = 1.0
+    least_mass: float = 0.01
     sequences_at_once: int = 256
 
     def __call__(
         self, loaded: LoadedModel, problems: Sequence[Problem], samples: Samples
     ) -> Float[np.ndarray, "P N"]:
+        """Scores in [0, 1]; NaN: no verdict.
+
+        **Raises:** `UserError` if there is none for more than half of the candidates.
+        """
         verdict = _verdict(self, self.grades, loaded, problems, samples)
-        return verdict.probabilities @ np.linspace(0.0, 1.0, len(self.grades))
+        expected = verdict.probabilities @ np.linspace(0.0, 1.0, len(self.grades))
+        return _where_given(verdict, expected, self.least_mass)
 
     def asking(self, loaded: LoadedModel, problem: Problem) -> int:
         """Tokens that it takes to ask about an answer, beside those of the answer."""
@@ -152,6 +165,22 @@ def _verdict(
     return Verdict(softmax(totals / verifier.temperature, axis=-1), logsumexp(totals, axis=-1))
 
 
+def _where_given(
+    verdict: Verdict, scores: Float[np.ndarray, "P N"], least_mass: float
+) -> Float[np.ndarray, "P N"]:
+    mass = np.exp(verdict.log_mass)
+    scores = np.where(mass >= least_mass, scores, np.nan)
+    if (missing := int(np.isnan(scores).sum())) > scores.size / 2:
+        raise UserError(
+            f"the model gives the verdicts it may reply with {np.median(mass):.2g} of the "
+            f"probability, so that {missing} of {scores.size} candidates have no score",
+            where="verifier",
+            hint="it may be one that thinks first: use another verifier.method or question, "
+            "or lower verifier.least_mass",
+        )
+    return scores
+
+
 def _ends_in_space(loaded: LoadedModel, tokens: list[int]) -> bool:
     assert loaded.tokenizer is not None
     return loaded.tokenizer.decode(tokens[-8:])[-1:].isspace()  # of a few, since bytes are tokens
@@ -163,7 +192,10 @@ def _around(question: str, loaded: LoadedModel, problem: Problem) -> tuple[list[
     before, after = question.split("{answer}")
     prompt = problem.prompt
     return encode_around(
-        loaded.tokenizer, before.replace("{prompt}", prompt), after.replace("{prompt}", prompt)
+        loaded.tokenizer,
+        before.replace("{prompt}", prompt),
+        after.replace("{prompt}", prompt),
+        loaded.framing,
     )
 
 

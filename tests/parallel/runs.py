@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 RECIPE = """
 task: {digits: 1, template: "{a}+{b}=", train: 10, probe: 6, test: 2}
 sampling: {n: 4, max_new_tokens: 5}
-verifier: {method: true_false, question: "{prompt}{answer}?", cut_off: accept}
+verifier: {method: true_false, question: "{prompt}{answer}?", cut_off: accept, least_mass: 0}
 adapter: {rank: 2}
 train: {rounds: 2, epochs_per_round: 1, measure_every: 1.0, batch_size: 6, learning_rate: 1.0e-3}
 """

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gapjax.errors import UserError
 from gapjax.tasks import read_problems
 from gapjax.verifiers import grade, grade_all
-from gapjax.verifiers.workers import Crashed, TimedOut, WorkerPool
+from gapjax.workers import Crashed, TimedOut, WorkerPool
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "train.jsonl"
 

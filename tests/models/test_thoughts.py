@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gapjax.verifiers.thoughts import without_thoughts
+from gapjax.models.thoughts import closing, without_thoughts
 
 pytestmark = pytest.mark.fast
 
@@ -33,3 +33,21 @@ TEXTS = {
 @pytest.mark.parametrize("text", TEXTS)
 def test_what_is_left_is_the_answer(text) -> None:
     assert without_thoughts(text) == TEXTS[text]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "whole"),
+    [
+        ("<a><think>\n", "<a><think>\n\n</think>\n\n"),
+        ("<a><think>", "<a><think>\n\n</think>\n\n"),
+        ("<think>\n\n", "<think>\n\n\n</think>\n\n"),
+        ("<seed:think>", "<seed:think>\n\n</seed:think>\n\n"),
+        ("[THINK]", "[THINK]\n\n[/THINK]\n\n"),
+        ("◁think▷", "◁think▷\n\n◁/think▷\n\n"),
+        ("<think>\n\n</think>\n\n", "<think>\n\n</think>\n\n"),
+        ("<think> about it", "<think> about it"),
+        ("", ""),
+    ],
+)
+def test_a_thought_that_a_prompt_opens_is_closed(prompt, whole) -> None:
+    assert prompt + closing(prompt) == whole

@@ -9,6 +9,7 @@ import re
 _NAME = "think|thinking|thought|thoughts|reasoning|seed:think"
 _OPEN = re.compile(rf"\s*(?:<(?P<tag>{_NAME})>|(?P<mistral>\[THINK\])|(?P<kimi>◁think▷))", re.I)
 _CLOSE = re.compile(rf"</(?:{_NAME})>|\[/THINK\]|◁/think▷", re.I)
+_OPEN_END = re.compile(rf"(?:<({_NAME})>|(\[THINK\])|◁think▷)(\s*)\Z", re.I)
 _ANY_OPEN = re.compile(rf"<(?:{_NAME})>|\[THINK\]|◁think▷", re.I)
 
 
@@ -34,3 +35,15 @@ def without_thoughts(text: str) -> str | None:
             return None
         text = text[end.end() :]
     return text.lstrip()
+
+
+def closing(prompt: str) -> str:
+    """What ends the thought that a prompt opens at its end, empty; nothing if it opens none.
+
+    As Qwen's own template writes a thought that is not to be.
+    """
+    opened = _OPEN_END.search(prompt)
+    if opened is None:
+        return ""
+    tag = f"</{opened[1]}>" if opened[1] else "[/THINK]" if opened[2] else "◁/think▷"
+    return "\n" * max(1, 2 - opened[3].count("\n")) + tag + "\n\n"
