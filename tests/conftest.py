@@ -37,6 +37,15 @@ def _programs_are_forgotten() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """Inputs on which gapjax once went wrong, which lie beside the repository."""
+    path = ROOT.parent / "shared" / "cases"
+    if not path.is_dir():
+        pytest.skip("the shared cases are not there")
+    return path
+
+
+@pytest.fixture(scope="session")
 def adder():
     """The embedded model, with its tokenizer."""
     from gapjax import models

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from gapjax import yaml_files
 from gapjax.cli.output import output_folder, refuse_existing
 from gapjax.errors import UserError
 from gapjax.paths import Path, is_remote
@@ -194,7 +193,7 @@ def _options(given: Sequence[str]) -> dict[str, Any]:
         if not equals or not name:
             raise UserError(f"{each!r} is not NAME=VALUE", where="--template-option")
         try:
-            options[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            options[name] = yaml_files.parse(value)
+        except yaml_files.BadYAML:
             options[name] = value
     return options

@@ -6,13 +6,13 @@ intercepts the layers' operations would have to be kept working with the cached 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import regex
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
@@ -20,6 +20,9 @@ from gapjax.errors import UserError
 from gapjax.models.families import Path
 from gapjax.models.layers import Linear
 from gapjax.models.transformer import Transformer
+
+# To match one name by an expression that somebody wrote; Python's own `re` knows no limit.
+_SECONDS = 1.0
 
 
 class LoRALinear(nnx.Module):
@@ -75,16 +78,20 @@ def attach(
     **Raises:** `UserError` if the expression is invalid or matches no layer.
     """
     try:
-        pattern = re.compile(targets)
-    except re.error as error:
+        pattern = regex.compile(targets)
+    except regex.error as error:
         raise UserError(f"{targets!r} is not a regular expression ({error})") from error
     adapted = nnx.clone(model)
     modules: Iterable[tuple[Any, nnx.Module]] = nnx.iter_modules(adapted)
-    layers = [
-        (path, module)
-        for path, module in modules
-        if isinstance(module, Linear) and pattern.search(".".join(map(str, path)))
-    ]
+    try:
+        layers = [
+            (path, module)
+            for path, module in modules
+            if isinstance(module, Linear)
+            and pattern.search(".".join(map(str, path)), timeout=_SECONDS)
+        ]
+    except TimeoutError as error:
+        raise UserError(f"{targets!r} takes for ever to match the name of a layer") from error
     if not layers:
         raise UserError(f"no linear layer matches {targets!r}", hint="try 'attention|mlp'")
     keys = jax.random.split(key, len(layers))

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from gapjax import json_files
+from gapjax import json_files, yaml_files
 from gapjax.errors import UserError
 from gapjax.paths import Path, absolute
 from gapjax.tables import read_table
@@ -102,15 +101,16 @@ def read_run(folder: Path) -> RunFiles:
             raise UserError("does not hold numbers", where=where)
     if trajectory.empty:
         raise UserError("this run has not measured anything yet", where=folder)
-    recipe_text = _text_of(folder / "recipe.yaml")
+    recipe_file, versions = folder / "recipe.yaml", folder / "versions.json"
+    recipe_text = _text_of(recipe_file)
     events = _read_jsonl(folder / "metrics.jsonl")
     return RunFiles(
         folder=folder,
         trajectory=trajectory,
         events=tuple(row for row in events if "event" in row),
         recipe_text=recipe_text,
-        recipe=_table_of(recipe_text, folder / "recipe.yaml"),
-        versions=_table_of(_text_of(folder / "versions.json"), folder / "versions.json"),
+        recipe=yaml_files.read_table(recipe_file) if recipe_text else {},
+        versions=json_files.read_json_object(versions) if versions.is_file() else {},
     )
 
 
@@ -127,16 +127,6 @@ def _text_of(path: Path) -> str:
         return ""
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("cannot be read", where=path) from error
-
-
-def _table_of(text: str, path: Path) -> dict[str, Any]:
-    try:
-        table = yaml.safe_load(text) or {}  # which reads JSON too
-    except yaml.YAMLError as error:
-        raise UserError("cannot be read", where=path) from error
-    if not isinstance(table, dict):
-        raise UserError("is not a table of fields", where=path)
-    return table
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -4,17 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
+import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import ConfigDict, Field, JsonValue, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass
 
+from gapjax import yaml_files
 from gapjax.errors import UserError
+from gapjax.foreign import shown
 from gapjax.paths import Path
 
 _STRICT = ConfigDict(extra="forbid")
+# What any machine can count to, and no list of it exhausts; a slip of the finger is beyond.
+_MANY = 10**7
+
+
+def _day(value: object) -> datetime.date:
+    """From YAML, where a date is a text. pydantic also takes numbers, as seconds since 1970."""
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        return datetime.date.fromisoformat(value)
+    raise ValueError("is not a day, as 2026-11-27")
+
+
+Day = Annotated[datetime.date, BeforeValidator(_day)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -29,7 +54,7 @@ class TaskConfig:
     # Variables of the chat template, as `enable_thinking: false`.
     template_options: dict[str, JsonValue] = Field(default_factory=dict)
     # Today, for a chat template that writes the date; by default the day on which the run begins.
-    date: Annotated[datetime.date, Field(strict=True)] | None = None
+    date: Day | None = None
     file: str | None = None  # the problems, relative to the working directory
     held_out_file: str | None = None  # where to take probe and test problems from instead
     prompt_field: str = "prompt"  # names of the fields, for jsonl
@@ -37,10 +62,14 @@ class TaskConfig:
     # How answers are graded; each format has its own default. Without answers: none.
     grading: Literal["numeric", "exact", "math", "python", "none"] | None = None
     run_code: bool = False  # python grading runs what the model wrote: limited, no sandbox
-    train: int = Field(default=40, ge=1)  # problems to sample answers for and learn from
-    probe: int = Field(default=40, ge=2)  # held-out problems to measure on
-    test: int = Field(default=0, ge=0)  # and others, which are looked at only when all is over
-    seed: int = Field(default=0, ge=0)  # of the split, so that runs with other seeds share it
+    train: int = Field(default=40, ge=1, le=_MANY)  # problems to sample answers for and learn from
+    probe: int = Field(default=40, ge=2, le=_MANY)  # held-out problems to measure on
+    test: int = Field(
+        default=0, ge=0, le=_MANY
+    )  # and others, which are looked at only when all is over
+    seed: int = Field(
+        default=0, ge=0, lt=2**32
+    )  # of the split, so that runs with other seeds share it
     # Problems that do not fit the model's context with an answer: they end the run before it
     # begins, are left out, or lose the beginning of their text (never template or chat frame).
     overlong: Literal["refuse", "skip", "truncate"] = "refuse"
@@ -50,11 +79,11 @@ class TaskConfig:
 class SamplingConfig:
     """How candidates are sampled, for training and for measuring alike."""
 
-    n: int = Field(default=16, ge=2)  # candidates of each problem
-    max_new_tokens: int = Field(default=32, ge=1)  # longer answers are cut off
+    n: int = Field(default=16, ge=2, le=2**16)  # candidates of each problem
+    max_new_tokens: int = Field(default=32, ge=1, le=2**22)  # longer answers are cut off
     stop: tuple[str, ...] = ()  # texts that end an answer, beside the end of the turn
     temperature: float = Field(default=1.0, gt=0)
-    sequences_at_once: int = Field(default=256, ge=1)  # bounds the memory
+    sequences_at_once: int = Field(default=256, ge=1, le=2**20)  # bounds the memory
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -88,13 +117,13 @@ class ExternalConfig:
     endpoint: str | None = None  # an OpenAI-compatible server, as http://localhost:8000/v1
     model: str | None = None  # the model's name there
     key_variable: str = "OPENAI_API_KEY"  # the environment variable with the key, if one is needed
-    concurrency: int = Field(default=8, ge=1)  # requests at a time
+    concurrency: int = Field(default=8, ge=1, le=2**12)  # requests at a time
     timeout: float = Field(default=60.0, gt=0)  # seconds, of a request
     # Fields of a request, as `max_completion_tokens`; null leaves one out (`temperature: null`).
     options: dict[str, JsonValue] = Field(default_factory=dict)
     judge: Literal["answer", "score"] = "answer"  # candidates: by its own answer, or its grade
     # Cross-improvement: about so many training problems it says what is learnt …
-    examples: int = Field(default=0, ge=0)
+    examples: int = Field(default=0, ge=0, le=_MANY)
     # … in these rounds (or the shares η_t themselves, one a round) …
     schedule: Literal["early", "uniform", "late"] | tuple[float, ...] = "uniform"
     learn: Literal["choice", "answer"] = "choice"  # … the candidate it passes, or its own answer
@@ -104,7 +133,7 @@ class ExternalConfig:
 class AdapterConfig:
     """LoRA; `rank: 0` trains all weights instead."""
 
-    rank: int = Field(default=16, ge=0)
+    rank: int = Field(default=16, ge=0, le=2**16)
     alpha: float = Field(default=16.0, gt=0)  # the change is scaled by alpha / rank
     targets: str = "attention|mlp"  # regular expression on layer paths
 
@@ -113,14 +142,16 @@ class AdapterConfig:
 class TrainConfig:
     """Fine-tuning on the selected answers (AdamW)."""
 
-    rounds: int = Field(default=1, ge=1)
+    rounds: int = Field(default=1, ge=1, le=10**4)
     # Rounds after which answers are sampled and selected anew; 0: only the base model's are.
     refresh_every: int = Field(default=1, ge=0)
-    epochs_per_round: int = Field(default=10, ge=1)  # passes over the selected answers
+    epochs_per_round: int = Field(default=10, ge=1, le=10**5)  # passes over the selected answers
     measure_every: float = Field(default=0.5, gt=0)  # epochs
     measure_every_steps: int | None = Field(default=None, ge=1)  # in place of it
-    batch_size: int = Field(default=8, ge=1)
-    accumulate: int = Field(default=1, ge=1)  # parts in which a batch is computed, to save memory
+    batch_size: int = Field(default=8, ge=1, le=2**20)
+    accumulate: int = Field(
+        default=1, ge=1, le=2**20
+    )  # parts in which a batch is computed, to save memory
     learning_rate: float = Field(default=1e-4, gt=0)
     warmup_steps: int = Field(default=5, ge=0)
     # A rate that decays makes late epochs count for less, so that the curve flattens by itself.
@@ -158,7 +189,7 @@ class Recipe:
     model: str = "smollm2"  # as `gapjax.models.load` takes it
     # Of weights and arithmetic; what is trained, the optimizer and uncertainties are float32.
     dtype: Literal["float32", "bfloat16"] = "float32"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     task: TaskConfig = TaskConfig()
     sampling: SamplingConfig = SamplingConfig()
     verifier: VerifierConfig = VerifierConfig()
@@ -183,15 +214,7 @@ def read_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recip
 
     **Raises:** `UserError` that names the field and the allowed values.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot be read ({reason})", where=path) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"is not YAML ({error})", where=path) from error
-    if not isinstance(raw, dict):
-        raise UserError("is not a table of fields", where=path)
+    raw = yaml_files.read_table(path)
     for name, value in (overrides or {}).items():
         _override(raw, name, value)
     return parse_recipe(raw, where=path)
@@ -211,13 +234,13 @@ def parse_recipe(raw: Mapping[str, Any], *, where: object = None) -> Recipe:
             raise UserError(
                 f"unknown field {field}", where=where, hint=f"known: {_siblings(first['loc'])}"
             ) from error
-        given = f", not {first['input']!r}"
+        given = f", not {shown(reprlib.repr(first['input']), 80)}"
         raise UserError(f"{field}: {first['msg']}{given}", where=where) from error
 
 
 def recipe_to_yaml(recipe: Recipe) -> str:
     """The resolved recipe, every field written out; `read_recipe` reads it back."""
-    return yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False, allow_unicode=True)
+    return yaml_files.dump(dataclasses.asdict(recipe))
 
 
 def recipe_differences(old: Recipe, new: Recipe) -> list[str]:
@@ -253,8 +276,8 @@ def _override(raw: dict[str, Any], name: str, value: str) -> None:
         if not isinstance(table, dict):
             raise UserError(f"--{name}: {parent} is not a table of fields")
     try:
-        table[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
+        table[last] = yaml_files.parse(value)
+    except yaml_files.BadYAML:
         table[last] = value  # a text such as "{a} + {b}" needs no quoting on a command line
 
 

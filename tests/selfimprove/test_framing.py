@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_the_day_of_a_run(tmp_path, monkeypatch) -> None:
     (tmp_path / "recipe.yaml").write_text(recipe_to_yaml(dated(recipe)))
     began = read_recipe(tmp_path / "recipe.yaml").task.date
     assert began == datetime.date.today()
-    monkeypatch.setattr(framing.datetime, "date", Later)
+    monkeypatch.setattr(framing, "datetime", SimpleNamespace(date=Later))
     assert dated(recipe).task.date == datetime.date(2031, 12, 24)
     assert dated(recipe, tmp_path).task.date == began
     own = dataclasses.replace(recipe, task=dataclasses.replace(recipe.task, date=began))

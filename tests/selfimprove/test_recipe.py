@@ -68,9 +68,13 @@ def test_fields_of_a_request_are_the_servers_own(tmp_path) -> None:
     (difference,) = recipe_differences(Recipe(), recipe)
     assert difference.startswith("external.options: {} -> {'temperature': None, ")
     assert recipe_differences(recipe, recipe) == []
-    for bad in ("{a: 2024-05-01}", "&a {b: *a}", "[1]"):
+    for bad, error in (
+        ("{a: !!timestamp 2024-05-01}", "timestamp is not read"),
+        ("&a {b: *a}", "holds itself"),
+        ("[1]", r"external\.options"),
+    ):
         path.write_text(f"external: {{options: {bad}}}\n")
-        with pytest.raises(UserError, match=r"external\.options"):
+        with pytest.raises(UserError, match=error):
             read_recipe(path)
 
 
