@@ -48,6 +48,17 @@ def shown_ends(text: object, limit: int = 1000) -> str:
     return f"{begin} … [{len(whole) - 2 * half} more characters] … {end}"
 
 
+def in_picture(text: object, limit: int = 60) -> str:
+    """`shown` as Matplotlib draws it to the letter: a dollar begins no formula.
+
+    A name that begins with an underscore, which Matplotlib leaves out of legends, is set in quotes.
+    """
+    name = shown(text, limit).replace("$", r"\$")
+    # Its fonts lack most pictures of control characters.
+    name = "".join("\ufffd" if 0x2400 <= ord(each) < 0x2440 else each for each in name)
+    return f"“{name}”" if name.startswith("_") else name
+
+
 def _visible(text: str, *, kept: str) -> str:
     pieces, marks = [], 0
     for i, character in enumerate(text):

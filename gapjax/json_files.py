@@ -19,10 +19,13 @@ class BadJSON(ValueError):
     """A text is no JSON, or says one thing twice."""
 
 
-def parse(text: str | bytes, *, parse_float: Callable[[str], Any] | None = None) -> Any:
+def parse(
+    text: str | bytes, *, parse_float: Callable[[str], Any] | None = None, constants: bool = False
+) -> Any:
     """The value that a JSON text (RFC 8259) stands for.
 
-    Python's reader takes more: NaN and infinities, and of a key that occurs twice the last.
+    Python's reader takes more: of a key that occurs twice the last, and NaN and infinities,
+    which `constants` allows, since Python also writes them.
 
     **Raises:** `BadJSON`, a few words that say what is wrong.
     """
@@ -30,7 +33,7 @@ def parse(text: str | bytes, *, parse_float: Callable[[str], Any] | None = None)
         value = json.loads(
             text,
             parse_float=parse_float,
-            parse_constant=_no_constant,
+            parse_constant=None if constants else _no_constant,
             object_pairs_hook=_without_repetition,
         )
     except BadJSON:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from gapjax import json_files
 from gapjax.errors import UserError
 from gapjax.paths import Path, PathLike, whole
 
 _READERS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+
+_LARGEST = 2**29  # bytes; a row of a trajectory has a few hundred
+_MOST_CELLS = 10**8  # of a Parquet file, which may repeat one value without end
 
 
 class TableFile(NamedTuple):
@@ -34,9 +37,12 @@ def read_table(path: Path) -> TableFile:
         raise UserError("is a folder, not a trajectory table", where=path)
     kind = _kind_of(path)
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST + 1)
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", where=path) from error
+    if len(content) > _LARGEST:
+        raise UserError(f"is larger than {_LARGEST >> 20} MiB", where=path)
     if not content:
         raise UserError("is empty", where=path)
     if kind == "parquet":
@@ -107,9 +113,9 @@ def _parse_jsonl(path: Path, text: str) -> pd.DataFrame:
     records: list[Mapping[str, Any]] = []
     for number, line in enumerate(text.rstrip().split("\n"), start=1):
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError("is not JSON", where=f"{path}, row {number}") from error
+            record = json_files.parse(line, constants=True)
+        except json_files.BadJSON as error:
+            raise UserError(str(error), where=f"{path}, row {number}") from error
         if not isinstance(record, dict):
             raise UserError("is not a JSON object", where=f"{path}, row {number}")
         records.append(record)
@@ -124,14 +130,35 @@ def _scalars(records: Iterable[Mapping[str, Any]], path: Path) -> list[dict[str,
                 raise UserError(
                     "is not a single value", where=f"{path}, row {number}, column {key}"
                 )
+            if not (_encodable(key) and _encodable(value)):
+                raise UserError(
+                    "holds half a character (a lone surrogate)",
+                    where=f"{path}, row {number}, column {key}",
+                )
         flat.append(dict(record))
     return flat
 
 
+def _encodable(value: object) -> bool:
+    """JSON can express what no file in UTF-8 holds."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            return False
+    return True
+
+
 def _parse_parquet(path: Path, content: bytes) -> pd.DataFrame:
     import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     try:
+        about = pq.read_metadata(io.BytesIO(content))
+        if about.num_rows * max(about.num_columns, 1) > _MOST_CELLS:
+            raise UserError(
+                f"{about.num_rows} rows of {about.num_columns} are too many", where=path
+            )
         return pd.read_parquet(io.BytesIO(content)).reset_index(drop=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError("is not a Parquet table", where=path) from error

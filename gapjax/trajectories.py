@@ -10,6 +10,7 @@ statistical reads it.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapjax.errors import UserError
+from gapjax.foreign import shown
 from gapjax.tables import read_table
 from gapjax.tables import write_table as write
 
@@ -58,6 +60,10 @@ _MEASUREMENTS = frozenset(
 _MAX_UNCERTAINTY = 1e6
 _MAX_EPOCH = 1e6
 _MIN_SPACING = 1e-6
+_LONGEST_NAME = 100  # characters
+
+# What neither netCDF nor UTF-8 can hold.
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 Source: TypeAlias = "pd.DataFrame | str | os.PathLike[str]"
 
@@ -83,8 +89,9 @@ class Curve:
 
     @property
     def name(self) -> str:
-        """The labels' values in one line, `curve` where there are none."""
-        return " ".join(value for value in self.labels.values() if value) or "curve"
+        """The labels' values in one line, as people may be shown it; `curve` if there are none."""
+        whole = " ".join(value for value in self.labels.values() if value)
+        return shown(whole, _LONGEST_NAME).strip() or "curve"
 
     def until(self, epoch: float) -> Curve:
         """The same curve as it was known at `epoch` (inclusive)."""
@@ -228,9 +235,11 @@ class _Table:
 
     def _numbers(self, column: str) -> NDArray[np.float64]:
         raw = self.frame[column]
-        if pd.api.types.is_bool_dtype(raw):
-            raise self.error("holds true/false, not numbers", column=column)
-        values = pd.to_numeric(raw, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        flags = np.array([isinstance(value, bool | np.bool_) for value in raw])
+        if flags.any():
+            row = int(np.argmax(flags))
+            raise self.error("holds true/false, not numbers", row=row, column=column)
+        values = _as_numbers(raw)
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
             row = int(bad[0])
@@ -264,7 +273,15 @@ class _Table:
             ]
         else:
             chosen = list(dict.fromkeys(group_by))
-        return {str(column): [_as_text(v) for v in self.frame[column]] for column in chosen}
+        labels = {str(column): [_as_text(v) for v in self.frame[column]] for column in chosen}
+        for column, values in labels.items():
+            for row, value in enumerate(values):
+                if unwritable := _UNWRITABLE.search(column) or _UNWRITABLE.search(value):
+                    what = "a NUL" if unwritable[0] == "\0" else "half a character (a surrogate)"
+                    raise self.error(
+                        f"{what} in a label, which no file can hold", row=row, column=column
+                    )
+        return labels
 
     def _check_curve(self, curve: Curve, rows: Sequence[int]) -> None:
         steps = np.diff(curve.epochs)
@@ -300,6 +317,24 @@ def _holds_text(column: pd.Series, untyped: bool) -> bool:
     if not untyped:
         return any(isinstance(value, str) for value in given)
     return bool(len(given)) and bool(pd.to_numeric(given, errors="coerce").isna().any())
+
+
+def _as_numbers(column: pd.Series) -> NDArray[np.float64]:
+    """NaN for what is no number, infinity for what is beyond floats."""
+    try:
+        numbers = pd.to_numeric(column, errors="coerce")
+    except (OverflowError, TypeError):  # integers of any length; lists
+        return np.array([_as_number(value) for value in column])
+    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _as_number(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf
+    except (TypeError, ValueError):
+        return np.nan
 
 
 def _as_text(value: object) -> str:

@@ -136,7 +136,7 @@ ROWS = "0,3,2\n1,2,1.5\n2,1.5,1.2\n3,1.2,1\n"
         ("t.csv", (HEADER + ROWS + "4,,1\n").encode(), "row 6, column solver_uncertainty"),
         ("t.csv", (HEADER + ROWS + '4,"1,1\n').encode(), "not a CSV table"),
         ("t.csv", (b"epoch,epoch\n1,2\n"), "more than once"),
-        ("t.jsonl", b"{}\n{", "row 2: is not JSON"),
+        ("t.jsonl", b"{}\n{", "row 2: not JSON"),
         ("t.jsonl", b"[1]\n", "row 1: is not a JSON object"),
         ("t.jsonl", b'{"epoch": [1]}\n', "row 1, column epoch: is not a single value"),
         ("t.parquet", b"PAR1 but not really", "is not a Parquet table"),

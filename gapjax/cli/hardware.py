@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gapjax.cli.output import output_folder, refuse_existing
 from gapjax.errors import UserError
+from gapjax.foreign import in_picture
 
 if TYPE_CHECKING:
     from gapjax.models.config import DecoderConfig
@@ -93,7 +94,7 @@ def plan_hardware(arguments: argparse.Namespace) -> None:
     if arguments.compile:
         plan["compiled"] = _compile(config, load, hardware, mesh, say)
     with output_folder(arguments.out, overwrite=arguments.overwrite) as folder:
-        title = f"{model} on {hardware.chips} x {hardware.generation.name}, {mesh}"
+        title = f"{in_picture(model)} on {hardware.chips} x {hardware.generation.name}, {mesh}"
         (folder / "plots").mkdir()
         estimate_figure(found, hardware, title).savefig(folder / "plots/plan.png", dpi=150)
         (folder / "plan.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")

@@ -272,6 +272,7 @@ def _conclude(
     folder: RunFolder, recipe: Recipe, out: Path, name: str, say: Callable[[str], None]
 ) -> None:
     """Posterior, pictures and report."""
+    from gapjax.foreign import in_picture
     from gapjax.posterior import fit
     from gapjax.report import write_report
     from gapjax.report.figures import progress_figure
@@ -281,7 +282,7 @@ def _conclude(
 
     trajectory = folder.trajectory
     with staged(out / "plots") as plots:
-        progress_figure(trajectory, title=name).savefig(plots / "progress.png", dpi=150)
+        progress_figure(trajectory, title=in_picture(name)).savefig(plots / "progress.png", dpi=150)
     if len(trajectory) < MIN_CHECKPOINTS:
         say(f"no posterior: {len(trajectory)} checkpoints, {MIN_CHECKPOINTS} are needed")
     else:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gapjax.dynamics.plots import COLOURS, SYMBOLS
+from gapjax.foreign import in_picture
 from gapjax.posterior.phase_plane import phase_plane
 from gapjax.posterior.result import SERIES, CurveFit
 
@@ -33,7 +34,7 @@ def phase_plane_figure(fit: CurveFit) -> Figure:
     axes.set_ylabel(f"verifier uncertainty ${SYMBOLS['verifier']}$ (nats)")
     p = f"p = {plane.p_value:.3f}" if plane.p_value >= 0.001 else "p < 0.001"
     verdict = "bends" if plane.contradicts_constant_coupling else "is straight"
-    _title(axes, f"{curve.name}: the path {verdict} ({p} for a line)")
+    _title(axes, f"{in_picture(curve.name)}: the path {verdict} ({p} for a line)")
     axes.legend(frameon=False, fontsize=9)
     return figure
 
@@ -52,7 +53,7 @@ def limits_figure(fits: Sequence[CurveFit]) -> Figure:
         axes.set_xlabel(f"{series} limit ${SYMBOLS[series]}^\\infty$ (nats)")
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(y=0.5 / len(fits))
-    names = [f.curve.name if f.identified else f"{f.curve.name} (not identified)" for f in fits]
+    names = [in_picture(f.curve.name) + ("" if f.identified else " (not identified)") for f in fits]
     panels[0].set_yticks(range(len(fits)), names, fontsize=9)
     panels[0].invert_yaxis()
     return figure
@@ -70,7 +71,7 @@ def prior_figure(fit: CurveFit) -> Figure:
     )
     axes.set_xlabel(f"solver limit ${SYMBOLS['solver']}^\\infty$ (nats)")
     axes.set_ylabel("density (1/nat)")
-    _title(axes, f"{fit.curve.name}: what the curve adds to the prior")
+    _title(axes, f"{in_picture(fit.curve.name)}: what the curve adds to the prior")
     axes.legend(frameon=False, fontsize=9)
     return figure
 
@@ -93,7 +94,7 @@ def chains_figure(fit: CurveFit) -> Figure:
     ranks.set_ylabel("draws of the chain")
     worst = fit.diagnostics.r_hat_max
     note = "" if worst is None else f" (largest R-hat {worst:.3f})"
-    _title(trace, f"{fit.curve.name}: chains{note}")
+    _title(trace, f"{in_picture(fit.curve.name)}: chains{note}")
     for axes in (trace, ranks):
         axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gapjax.dynamics.plots import COLOURS, SYMBOLS
+from gapjax.foreign import in_picture
 from gapjax.posterior.result import SERIES, CurveFit, measurements
 from gapjax.trajectories import Curve
 
@@ -57,7 +58,9 @@ def trajectory_figure(fit: CurveFit) -> Figure:
     _frame_values(left, fit, paths)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{fit.curve.name}: {fit.model.name} law", x=0.06, ha="left", fontweight="bold")
+    figure.suptitle(
+        f"{in_picture(fit.curve.name)}: {fit.model.name} law", x=0.06, ha="left", fontweight="bold"
+    )
     verdict = "\n".join(textwrap.wrap(f"{fit.reason[0].upper()}{fit.reason[1:]}.", 96))
     left.set_title(verdict, loc="left", fontsize=8.5, color="0.25" if fit.identified else "#b02a2a")
     return figure
@@ -96,7 +99,7 @@ def forecast_figure(fit: CurveFit, table: pd.DataFrame, known: Curve) -> Figure:
     axes.set_xlabel("epoch")
     axes.set_ylabel("uncertainty (nats)")
     axes.set_title(
-        f"{fit.curve.name}: forecast by the {fit.model.name} law\n"
+        f"{in_picture(fit.curve.name)}: forecast by the {fit.model.name} law\n"
         "50% and 90% bands; hollow: measured later",
         loc="left",
         fontsize=9.5,
