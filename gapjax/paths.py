@@ -43,16 +43,18 @@ def whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     If the block fails, or the process is killed, whatever had the name before keeps it.
     """
     partial = scratch(path)
-    with partial.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
+    with partial.open(mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as stream:
         yield stream
     publish(partial, path)
 
 
 def scratch(path: Path) -> pathlib.Path:
-    """Where to write, on this machine, what `publish` is to bring to `path`."""
+    """Where to write, on this machine, what `publish` is to bring to `path`; nothing is there."""
     if is_remote(path):
         return pathlib.Path(tempfile.mkdtemp()) / path.name
-    return pathlib.Path(path).with_name(f".{path.name}.partial")
+    partial = pathlib.Path(path).with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)  # a killed process's, or somebody's link to elsewhere
+    return partial
 
 
 def publish(partial: pathlib.Path, path: Path) -> None:

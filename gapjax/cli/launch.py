@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from gapjax.errors import UserError
+from gapjax.paths import write_text
 
 # The targets and their options are known without importing what renders them.
 _TARGETS = ("gke", "xpk", "skypilot", "slurm")
@@ -75,7 +76,7 @@ def _launch(arguments: argparse.Namespace) -> None:
     if arguments.out.exists() and not arguments.overwrite:
         raise UserError("exists", where=arguments.out, hint="pass --overwrite to replace it")
     try:
-        arguments.out.write_text(text, encoding="utf-8")
+        write_text(arguments.out, text)
     except OSError as error:
         raise UserError(f"cannot be written ({error.strerror})", where=arguments.out) from error
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gapjax.errors import UserError
+from gapjax.ours import refuse_others
 from gapjax.paths import Path, absolute, copy_tree, is_remote, refuse_unreachable, remove_tree
 
 
@@ -49,6 +50,8 @@ def refuse_existing(out: Path, *, overwrite: bool) -> None:
         raise UserError(
             "folder is not empty", where=out, hint="choose another one or pass --overwrite"
         )
+    if overwrite and out.is_dir():
+        refuse_others(out)
     if is_remote(out):
         return
     parent = absolute(out).parent

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gapjax.cli.output import add_common_arguments, refuse_existing, resolved
 from gapjax.cli.processes import PREEMPTED, Termination, bound_to_others
 from gapjax.errors import UserError
+from gapjax.ours import refuse_links
 from gapjax.paths import Mirror, Path, staged
 
 if TYPE_CHECKING:
@@ -118,7 +119,9 @@ def _train(arguments: argparse.Namespace) -> None:
         """Whether to resume, and whether to write for TensorBoard, as a run that goes on did."""
         # Nothing there yet is a run that was killed early: jobs may always pass --resume.
         resume = arguments.resume and out.is_dir() and any(out.iterdir())
-        if not resume:
+        if resume:
+            refuse_links(out)
+        else:
             refuse_existing(out, overwrite=arguments.overwrite)
         board = arguments.tensorboard or (resume and (out / "tensorboard").is_dir())
         if board:

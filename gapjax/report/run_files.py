@@ -9,6 +9,7 @@ import pandas as pd
 
 from gapjax import json_files, yaml_files
 from gapjax.errors import UserError
+from gapjax.ours import refuse_links
 from gapjax.paths import Path, absolute
 from gapjax.tables import read_table
 from gapjax.trajectories import EPOCH, SOLVER, VERIFIER
@@ -87,10 +88,11 @@ def measured_passes(trajectory: pd.DataFrame) -> list[int]:
 def read_run(folder: Path) -> RunFiles:
     """Read the files of a run.
 
-    **Raises:** `UserError` if the folder holds no run, or none that has measured anything.
+    **Raises:** `UserError` if the folder holds no run, a link, or none that has measured anything.
     """
     if not (folder / "metrics.jsonl").is_file() and not (folder / "recipe.yaml").is_file():
         raise UserError("holds no run", where=folder, hint="give a folder that gapjax train wrote")
+    refuse_links(folder)
     if not (folder / "trajectory.csv").is_file():
         raise UserError("this run has not measured anything yet", where=folder)
     table = read_table(folder / "trajectory.csv").frame

@@ -8,6 +8,7 @@ from typing import Any
 
 from gapjax.errors import UserError
 from gapjax.json_files import read_json_object
+from gapjax.ours import refuse_links
 from gapjax.paths import Path, read_jsonl
 from gapjax.selfimprove.problems import make_splits
 from gapjax.selfimprove.provenance import digests, versions
@@ -28,9 +29,10 @@ def check_unchanged(folder: Path, recipe: Recipe, warn: Callable[[str], None]) -
 
     **Returns:** the name of the run.
 
-    **Raises:** `UserError` if it holds none, or the recipe, its files or its problems have
-    changed.
+    **Raises:** `UserError` if it holds none, or a link, or the recipe, its files or its problems
+    have changed.
     """
+    refuse_links(folder)
     if not (folder / "recipe.yaml").is_file():
         raise UserError("holds no run to resume", where=folder)
     if changes := recipe_differences(read_recipe(folder / "recipe.yaml"), recipe):

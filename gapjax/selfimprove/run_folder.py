@@ -35,6 +35,7 @@ import pandas as pd
 from gapjax import __version__, trajectories
 from gapjax.errors import UserError
 from gapjax.generation import Samples
+from gapjax.ours import refuse_others
 from gapjax.parallel import from_first, is_first
 from gapjax.paths import (
     Path,
@@ -93,7 +94,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, folder: PathLike, recipe: Recipe, *, name: str) -> RunFolder:
-        """Make the folder of a new run, in one step; an older one is replaced.
+        """Make the folder of a new run, in one step; an older run is replaced.
 
         **Arguments:**
 
@@ -112,6 +113,8 @@ class RunFolder:
             write_text(new / "versions.json", json.dumps(about, indent=2) + "\n")
             write_text(new / "recipe.yaml", recipe_to_yaml(recipe))
 
+        if folder.exists():
+            refuse_others(folder)
         if is_remote(folder):
             remove_tree(folder)
             write(folder)
@@ -146,7 +149,7 @@ class RunFolder:
         """Keep other processes out for as long as this one lives, however it ends."""
         if is_remote(self._folder):
             return
-        self._locked = (self._folder / ".lock").open("w")
+        self._locked = (self._folder / ".lock").open("a")
         try:
             fcntl.lockf(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -67,13 +67,16 @@ def test_mistakes_are_one_line_and_leave_nothing(curve_file, tmp_path, capsys, a
 
 def test_results_are_not_overwritten_unasked(curve_file, tmp_path, capsys):
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "precious").write_text("")
     run = ["fit", str(curve_file), "--method", "map", "--quiet", "--out", str(out)]
+    assert main(run) == 0
+    (out / "plots" / "older.png").write_text("")
     assert main(run) == 2
-    assert (out / "precious").exists()
+    assert (out / "plots" / "older.png").exists()
     assert main([*run, "--overwrite"]) == 0
-    assert not (out / "precious").exists()
+    assert not (out / "plots" / "older.png").exists()
+    (out / "precious").write_text("")
+    assert main([*run, "--overwrite"]) == 2
+    assert (out / "precious").exists()
 
 
 @pytest.mark.fast
