@@ -7,6 +7,7 @@ direction of reading, characters without a width, halves of characters, hills of
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 _HIDING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode's general categories
@@ -59,6 +60,19 @@ def in_picture(text: object, limit: int = 60) -> str:
     return f"“{name}”" if name.startswith("_") else name
 
 
+def hidden(character: str) -> bool:
+    """Whether one sees nothing of a character where it stands, or a terminal may obey it."""
+    return unicodedata.category(character) in _HIDING or character in _INVISIBLE
+
+
+def json_line(value: object) -> str:
+    """JSON on one line, in which what is hidden is escaped and all other letters stay."""
+    line = json.dumps(value, ensure_ascii=False)
+    if line.isascii():
+        return line.replace("\x7f", "\\u007f")
+    return "".join(json.dumps(each)[1:-1] if hidden(each) else each for each in line)
+
+
 def _visible(text: str, *, kept: str) -> str:
     pieces, marks = [], 0
     for i, character in enumerate(text):
@@ -69,7 +83,7 @@ def _visible(text: str, *, kept: str) -> str:
         elif character in _JOINERS:
             safe = _joins(text[i - 1 : i], text[i + 1 : i + 2])
         else:
-            safe = category not in _HIDING and character not in _INVISIBLE and marks <= _MOST_MARKS
+            safe = not hidden(character) and marks <= _MOST_MARKS
         pieces.append(character if safe else _picture(character))
     return "".join(pieces)
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from gapjax.errors import UserError
-from gapjax.foreign import shown
+from gapjax.foreign import hidden, shown
 from gapjax.paths import Path
 
 _LARGEST = 2**20  # characters; a recipe has thousands
@@ -80,8 +80,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # What ends a line to YAML 1.1, and is folded to a space unless it is escaped.
-    style = '"' if any(break_ in text for break_ in "\x85\u2028\u2029") else None
+    # What ends a line to YAML 1.1, and is folded to a space unless it is escaped, is hidden too.
+    style = None if text.isascii() or not any(map(hidden, text)) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
@@ -95,8 +95,17 @@ _Dumper.add_implicit_resolver(
 
 
 def dump(table: dict[str, Any]) -> str:
-    """A table as YAML, in the order of its keys; `parse` reads it back."""
-    return yaml.dump(table, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    """A table as YAML, in the order of its keys; `parse` reads it back.
+
+    It may be shown to people: characters that are hidden are escaped.
+    """
+    text = yaml.dump(table, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    if text.isascii():
+        return text
+    # All of them are between double quotes.
+    return "".join(
+        f"\\U{ord(each):08X}" if not each.isascii() and hidden(each) else each for each in text
+    )
 
 
 def _check_events(events: Iterator[yaml.Event]) -> None:

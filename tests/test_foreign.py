@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from gapjax.errors import UserError
-from gapjax.foreign import shown, shown_ends
+from gapjax.foreign import json_line, shown, shown_ends
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,13 @@ def test_an_error_is_one_line_that_forges_nothing() -> None:
     assert text.startswith("/tmp/⟨U+202E⟩gpj.csv: unknown field '␛[2J'; known: x, x")
     assert text.isprintable()
     assert len(text) < 1300
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "é漢\n\t", "\x1b[31m\x7f", "\u202e", "\U000e0041", "\x85\u2028", "\ud800", "👩‍🚀"]
+)
+def test_a_line_of_json_is_all_seen(text: str) -> None:
+    line = json_line({text: [text]})
+    assert json.loads(line) == {text: [text]}
+    assert line.isprintable()
+    assert ("漢" in line) == ("漢" in text)

@@ -182,3 +182,12 @@ def test_files(tmp_path) -> None:
     assert yaml_files.read_table(path) == {"seed": 5}
     with pytest.raises(Exception, match="cannot be read"):
         yaml_files.read_table(Path(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text", ["\u202eabc", "\x85", "a\U000e0041", "\u200bé", "漢字", "\x1b[31m"]
+)
+def test_what_is_written_can_be_looked_at(text) -> None:
+    written = dump({text: text, "é": [text]})
+    assert parse(written) == {text: text, "é": [text]}
+    assert written.replace("\n", "").isprintable()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from gapjax import yaml_files
 from gapjax.cli.output import output_folder, refuse_existing
 from gapjax.errors import UserError
+from gapjax.foreign import json_line, shown
 from gapjax.paths import Path, is_remote
 
 if TYPE_CHECKING:
     from gapjax.models import LoadedModel
 
+_LONGEST = 100_000  # characters of an answer, which cannot have as many
 _MODEL_HELP = "a Hugging Face folder, a .gguf file, smollm2, adder, or a hub id (org/name)"
 
 
@@ -162,11 +163,11 @@ def _sample(arguments: argparse.Namespace) -> None:
                 "tokens": tokens,
                 "finished": finished,
             }
-            print(json.dumps(record, ensure_ascii=False))
+            print(json_line(record))
         else:
             cut = "" if finished else ", cut off"
             print(f"[{i + 1}] {logprob:.2f} nats, {logprob / tokens:.3f} a token ({tokens}{cut})")
-            print(f"{text}\n")
+            print(f"{shown(text, _LONGEST, lines=True)}\n")
 
 
 def _encoded(loaded: LoadedModel, prompt: str, chat: bool | None) -> list[int]:

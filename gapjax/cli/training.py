@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gapjax.cli.output import add_common_arguments, refuse_existing, resolved
 from gapjax.cli.processes import PREEMPTED, Termination, bound_to_others
 from gapjax.errors import UserError
+from gapjax.foreign import in_picture, shown
 from gapjax.ours import refuse_links
 from gapjax.paths import Mirror, Path, staged
 
@@ -211,7 +212,7 @@ def _run(
 
     def warn(text: str) -> None:
         if is_first():
-            print(f"gapjax: warning: {text}", file=sys.stderr)
+            print(f"gapjax: warning: {shown(text, 500)}", file=sys.stderr)
 
     mesh = make_mesh(recipe.parallel.mesh)
     folder: RunFolder | None = None
@@ -224,7 +225,7 @@ def _run(
     }
     if resume:
         folder = opened = RunFolder.open(out, recipe, warn=warn)
-        console.print(f"resuming the run in {out}")
+        console.print(f"resuming the run in {shown(out)}")
         step = 0
 
         def where(initial: TrainState) -> Start:
@@ -237,7 +238,7 @@ def _run(
         events = self_improve(loaded, recipe, where, **how)
         opening = [next(events)]
     else:
-        console.print(f"loading {recipe.model} and measuring it before training ...")
+        console.print(f"loading {shown(recipe.model)} and measuring it before training ...")
         step = 0
         loaded = models.load(recipe.model, dtype=recipe.dtype, mesh=mesh)
         # Whatever is wrong with the recipe shows here, before an old run is replaced.
@@ -275,7 +276,6 @@ def _conclude(
     folder: RunFolder, recipe: Recipe, out: Path, name: str, say: Callable[[str], None]
 ) -> None:
     """Posterior, pictures and report."""
-    from gapjax.foreign import in_picture
     from gapjax.posterior import fit
     from gapjax.report import write_report
     from gapjax.report.figures import progress_figure
