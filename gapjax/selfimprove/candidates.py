@@ -247,7 +247,9 @@ def _grades(
 
     def grade(pairs: Sequence[tuple[str, str]]) -> list[Grade]:
         texts, answers = zip(*pairs, strict=True)
-        return grade_all(texts, answers, method, run_code=recipe.task.run_code)
+        task = recipe.task
+        options = {"run_code": task.run_code, "site_packages": task.site_packages}
+        return grade_all(texts, answers, method, **options)
 
     outcomes = in_shares(grade, list(places))
     for same, outcome in zip(places.values(), outcomes, strict=True):

@@ -107,7 +107,9 @@ def make_external(recipe: Recipe, source: Source | None = None) -> External | No
             raise UserError("a stronger model is needed: a file or an endpoint", where="external")
         return None
     method = grading_of(recipe) or "exact"
-    return External(source, judge=config.judge, method=method, run_code=recipe.task.run_code)
+    task = recipe.task
+    options = {"run_code": task.run_code, "site_packages": task.site_packages}
+    return External(source, judge=config.judge, method=method, **options)
 
 
 def make_source(recipe: Recipe, record: Path | None = None) -> Source | None:

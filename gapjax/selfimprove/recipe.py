@@ -62,6 +62,7 @@ class TaskConfig:
     # How answers are graded; each format has its own default. Without answers: none.
     grading: Literal["numeric", "exact", "math", "python", "none"] | None = None
     run_code: bool = False  # python grading runs what the model wrote: limited, no sandbox
+    site_packages: bool = False  # and may import installed packages, such as numpy
     train: int = Field(default=40, ge=1, le=_MANY)  # problems to sample answers for and learn from
     probe: int = Field(default=40, ge=2, le=_MANY)  # held-out problems to measure on
     test: int = Field(

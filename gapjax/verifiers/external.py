@@ -27,7 +27,8 @@ class External:
     - `judge`: it is asked for its own `"answer"` to each problem, with which the candidates have
         to agree, or for a `"score"` of each candidate. A file is not asked: the score that is
         in it holds, or else the answer.
-    - `method`, `run_code`: how candidates are compared with answers, see `gapjax.verifiers.grade`.
+    - `method`, `run_code`, `site_packages`: how candidates are compared with answers, see
+        `gapjax.verifiers.grade`.
 
     A candidate on which an endpoint has nothing to say that can be used, or whose comparison with
     its answer fails, has the score NaN, which passes no threshold.
@@ -40,9 +41,11 @@ class External:
         judge: Literal["answer", "score"] = "answer",
         method: Grading = "numeric",
         run_code: bool = False,
+        site_packages: bool = False,
     ) -> None:
         self.source = source
-        self._judge, self._method, self._run_code = judge, method, run_code
+        self._judge, self._method = judge, method
+        self._options = {"run_code": run_code, "site_packages": site_packages, "free": True}
 
     def __call__(
         self, loaded: LoadedModel, problems: Sequence[Problem], samples: Samples
@@ -105,7 +108,7 @@ class External:
 
         def grade(texts: Sequence[tuple[str, str]]) -> list[Grade]:
             responses, answers = zip(*texts, strict=True)
-            return grade_all(responses, answers, self._method, run_code=self._run_code, free=True)
+            return grade_all(responses, answers, self._method, **self._options)
 
         verdicts = in_shares(grade, [(pairs[i][1], answer) for i, answer in known])
         for (i, _), verdict in zip(known, verdicts, strict=True):

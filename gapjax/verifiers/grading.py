@@ -27,7 +27,12 @@ _PROCESSES = max(1, min(4, os.cpu_count() or 1))
 
 
 def grade(
-    response: str, answer: str, method: Grading = "numeric", *, run_code: bool = False
+    response: str,
+    answer: str,
+    method: Grading = "numeric",
+    *,
+    run_code: bool = False,
+    site_packages: bool = False,
 ) -> Grade:
     """Compare a response with the reference answer.
 
@@ -42,6 +47,7 @@ def grade(
         `"python"` runs the tests on the response's code (see `gapjax.verifiers.python_code`).
     - `run_code`: `"python"` runs nothing without it: the process has limits but is **no
         sandbox**, see `gapjax.verifiers.python_tests`.
+    - `site_packages`: `"python"` lets code and tests import installed packages.
 
     **Returns:** what could not be judged is an outcome of its own: `"timeout"`; `"error"` where
     the answer is not what the method compares with, the response ends in something that is not
@@ -49,7 +55,8 @@ def grade(
 
     **Raises:** `UserError` if math-verify is not installed, or `run_code` is missing.
     """
-    return grade_all([response], [answer], method, run_code=run_code)[0]
+    options = {"run_code": run_code, "site_packages": site_packages}
+    return grade_all([response], [answer], method, **options)[0]
 
 
 def grade_all(
@@ -58,6 +65,7 @@ def grade_all(
     method: Grading = "numeric",
     *,
     run_code: bool = False,
+    site_packages: bool = False,
     free: bool = False,
 ) -> list[Grade]:
     """`grade` for many pairs; what needs processes uses several at once.
@@ -81,8 +89,9 @@ def grade_all(
                     "grading by unit tests runs code that a model wrote",
                     hint="allow it with run_code; it is no sandbox",
                 )
+            run = functools.partial(_unit_tests, site_packages=site_packages)
             with ThreadPoolExecutor(_PROCESSES) as threads:
-                return list(threads.map(_unit_tests, responses, answers))
+                return list(threads.map(run, responses, answers))
     raise UserError(f"unknown grading method {method!r}", hint="numeric, exact, math or python")
 
 
@@ -117,8 +126,9 @@ def _boxed(text: str) -> str:
     return text if boxed is None else boxed and f"\\boxed{{{boxed}}}"
 
 
-def _unit_tests(response: str, tests: str) -> Grade:
-    return run_tests(extract_code(response, tests), tests, timeout=_SECONDS)
+def _unit_tests(response: str, tests: str, *, site_packages: bool) -> Grade:
+    code = extract_code(response, tests)
+    return run_tests(code, tests, timeout=_SECONDS, site_packages=site_packages)
 
 
 def _outcome(reply: dict[str, bool] | TimedOut | Crashed) -> Grade:

@@ -18,20 +18,34 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+from gapjax.verifiers.python_scratch import scratch_folder
+
 TestOutcome = Literal["correct", "incorrect", "timeout", "error"]
 
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _RUNNER = Path(__file__).with_name("python_runner.py")
 _NO_START = 97  # the runner's exit status if it could not set its limits
 _STARTING = 10.0  # seconds for the interpreter itself on a busy machine
 
 
-def run_tests(code: str, tests: str, *, timeout: float = 5.0, memory: int = 1 << 30) -> TestOutcome:
-    """Run `tests` after `code`.
+def run_tests(
+    code: str,
+    tests: str,
+    *,
+    timeout: float = 5.0,
+    memory: int = 1 << 30,
+    site_packages: bool = False,
+) -> TestOutcome:
+    """Run `tests` after `code`, which has to run to its end as a module that is imported.
+
+    What stands under `if __name__ == "__main__":` is not run, `unittest.main()` does nothing, and
+    there is no input: code that calls `input()` where it is imported fails.
 
     **Arguments:**
 
     - `timeout`: seconds of CPU; twice as many of wall time.
     - `memory`: bytes.
+    - `site_packages`: installed packages can be imported.
 
     **Returns:** `"correct"` if the tests ran to their end, `"incorrect"` if code or tests failed
     in whatever way (exiting before the end of the tests included), `"timeout"`, or `"error"`
@@ -41,15 +55,18 @@ def run_tests(code: str, tests: str, *, timeout: float = 5.0, memory: int = 1 <<
     token = secrets.token_hex(16)
     program = f"{code}\n\n{tests}\n"
     # A file takes what is printed: its size is limited, a pipe would fill our own memory.
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as printed:
+    with scratch_folder() as folder, tempfile.TemporaryFile() as printed:
+        command = [sys.executable, "-I", *(() if site_packages else ("-S",)), str(_RUNNER)]
+        # Threads of linear algebra take memory each, and their number is limited.
+        environment = dict.fromkeys(_THREADS, "1") if site_packages else {}
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_RUNNER), token, str(timeout), str(memory)],
+                [*command, token, str(timeout), str(memory)],
                 stdin=subprocess.PIPE,
                 stdout=printed,
                 stderr=subprocess.DEVNULL,
                 cwd=folder,
-                env={},
+                env=environment | {"TMPDIR": str(folder)},
                 start_new_session=True,
             )
         except OSError:
