@@ -44,7 +44,7 @@ test-slow: $(STAMP)  ## the tests marked slow
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
 
 fuzz: $(STAMP)  ## damaged and hostile files, many of each kind: about ten minutes
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-300} $(BIN)/python -m pytest -n $(WORKERS) -m fuzz tests/fuzz
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-300} $(BIN)/python -m pytest -n $(WORKERS) tests/fuzz
 
 lint: $(STAMP)  ## ruff and mypy (EXTRAS=test,lint)
 	$(BIN)/ruff check .

@@ -67,6 +67,29 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def read_whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file, but for a last line that was being written when its writer died.
+
+    **Raises:** `UserError` that names a line which holds no object.
+    """
+    try:
+        *whole, _ = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror or error})", where=path) from error
+    rows = []
+    for number, line in enumerate(whole, start=1):
+        try:
+            row = parse(line.decode())
+        except UnicodeDecodeError as error:
+            raise UserError("is not UTF-8 text", where=f"{path}, row {number}") from error
+        except BadJSON as error:
+            raise UserError(str(error), where=f"{path}, row {number}") from error
+        if not isinstance(row, dict):
+            raise UserError("is not a JSON object", where=f"{path}, row {number}")
+        rows.append(row)
+    return rows
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """The object in a file.
 

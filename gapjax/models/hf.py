@@ -6,6 +6,7 @@ Only safetensors are read: pickled weights can execute code.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _STORED = ("F64", "F32", "F16", "BF16")
 CONFIG = "config.json"
+_FILE_NAME = re.compile(r"[\w+-][\w.+ -]{0,199}", re.ASCII)
 GENERATION_CONFIG = "generation_config.json"
 
 
@@ -81,8 +83,8 @@ def _weight_files(folder: Path) -> list[Path]:
             raise UserError("has no weight_map", where=folder / INDEX)
         names = sorted(set(files))
     for name in names:
-        if Path(name).name != name:
-            raise UserError(f"names a file elsewhere ({name!r})", where=folder / INDEX)
+        if not _FILE_NAME.fullmatch(name):
+            raise UserError(f"names no file beside it ({name!r:.200})", where=folder / INDEX)
         if not (folder / name).is_file():
             hint = None
             if any(folder.glob("*.bin")):

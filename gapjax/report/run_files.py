@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +10,18 @@ import pandas as pd
 
 from gapjax import json_files, yaml_files
 from gapjax.errors import UserError
+from gapjax.foreign import shown
 from gapjax.ours import refuse_links
 from gapjax.paths import Path, absolute
+from gapjax.run_schema import check_events, check_samples
 from gapjax.tables import read_table
 from gapjax.trajectories import EPOCH, SOLVER, VERIFIER
 
 _LABELS = ("recipe", "seed")
+_TEXTS = ("recipe", "version")
+# What a run measures whatever its task, and where answers are known.
+_ALWAYS = ("answer_entropy", "solver_tokens", "solver_cut_off")
+_GRADED = ("solver_accuracy", "verifier_accuracy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +69,8 @@ class RunFiles:
         path = self.folder / "samples" / f"{name}.jsonl"
         if not path.exists():
             return []
-        rows = _read_jsonl(path)
-        for number, row in enumerate(rows, start=1):
-            candidates = row.get("candidates")
-            whole = isinstance(candidates, list) and all(
-                isinstance(each, dict) and {"text", "logprob", "length"} <= set(each)
-                for each in candidates
-            )
-            if not (whole and candidates and "prompt" in row and "chosen" in row):
-                raise UserError("is not a row of samples", where=f"{path}, row {number}")
+        rows = json_files.read_whole_lines(path)
+        check_samples(rows, where=path)
         return rows
 
     def probe(self, checkpoint: int) -> list[dict[str, Any]]:
@@ -80,9 +80,8 @@ class RunFiles:
 
 def measured_passes(trajectory: pd.DataFrame) -> list[int]:
     """The k of the columns `pass_at_k`, ascending."""
-    prefix = "pass_at_"
-    columns = [str(name) for name in trajectory if str(name).startswith(prefix)]
-    return sorted(int(name.removeprefix(prefix)) for name in columns)
+    names = (re.fullmatch(r"pass_at_([1-9][0-9]{0,8})", str(name)) for name in trajectory)
+    return sorted(int(found[1]) for found in names if found)
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -96,30 +95,41 @@ def read_run(folder: Path) -> RunFiles:
     if not (folder / "trajectory.csv").is_file():
         raise UserError("this run has not measured anything yet", where=folder)
     table = read_table(folder / "trajectory.csv").frame
-    trajectory = table.apply(_numbers_where_possible)
-    for column in (EPOCH, SOLVER, VERIFIER):
-        if column not in trajectory or not pd.api.types.is_numeric_dtype(trajectory[column]):
-            where = f"{folder / 'trajectory.csv'}, column {column}"
-            raise UserError("does not hold numbers", where=where)
+    trajectory = _as_numbers(table, where=folder / "trajectory.csv")
     if trajectory.empty:
         raise UserError("this run has not measured anything yet", where=folder)
     recipe_file, versions = folder / "recipe.yaml", folder / "versions.json"
     recipe_text = _text_of(recipe_file)
-    events = _read_jsonl(folder / "metrics.jsonl")
+    metrics = folder / "metrics.jsonl"
+    events = json_files.read_whole_lines(metrics) if metrics.exists() else []
+    check_events(events, where=metrics)
     return RunFiles(
         folder=folder,
         trajectory=trajectory,
-        events=tuple(row for row in events if "event" in row),
+        events=tuple(events),
         recipe_text=recipe_text,
         recipe=yaml_files.read_table(recipe_file) if recipe_text else {},
         versions=json_files.read_json_object(versions) if versions.is_file() else {},
     )
 
 
-def _numbers_where_possible(column: pd.Series) -> pd.Series:
-    given = column.astype(str).str.strip() != ""
-    numbers = pd.to_numeric(column, errors="coerce")
-    return numbers if given.any() and numbers[given].notna().all() else column
+def _as_numbers(table: pd.DataFrame, *, where: Path) -> pd.DataFrame:
+    """Numbers in all columns but labels; NaN where nothing was written."""
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise UserError("appears more than once", where=f"{where}, column {shown(repeated[0])}")
+    columns = {}
+    for name, cells in table.items():
+        columns[name] = cells if name in _TEXTS else pd.to_numeric(cells, errors="coerce")
+        if name not in _TEXTS and (columns[name].isna() & (cells.str.strip() != "")).any():
+            raise UserError("does not hold numbers", where=f"{where}, column {shown(name)}")
+    numbers = pd.DataFrame(columns)
+    graded = _GRADED if measured_passes(numbers) else ()
+    for name in (EPOCH, SOLVER, VERIFIER, *_ALWAYS, *graded):
+        # Of answers that could all not be graded nothing is known.
+        if name not in numbers or (name not in graded and numbers[name].isna().any()):
+            raise UserError("lacks numbers", where=f"{where}, column {name}")
+    return numbers
 
 
 def _text_of(path: Path) -> str:
@@ -129,18 +139,3 @@ def _text_of(path: Path) -> str:
         return ""
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("cannot be read", where=path) from error
-
-
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file, but for one that was being written when the run was killed."""
-    *whole, _ = _text_of(path).split("\n")
-    rows = []
-    for number, line in enumerate(whole, start=1):
-        try:
-            row = json_files.parse(line)
-        except json_files.BadJSON as error:
-            raise UserError(str(error), where=f"{path}, row {number}") from error
-        if not isinstance(row, dict):
-            raise UserError("is not a JSON object", where=f"{path}, row {number}")
-        rows.append(row)
-    return rows

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gapjax import json_files
-from gapjax.errors import UserError
 from gapjax.paths import Path, is_remote, write_text
+from gapjax.run_schema import check_events
 
 
 class Journal:
@@ -49,17 +49,9 @@ class Journal:
         """The lines, but for one that was being written."""
         if not self._path.exists():
             return []
-        *whole, _ = self._path.read_text(encoding="utf-8").split("\n")
-        return [self._row(number, line) for number, line in enumerate(whole, start=1)]
-
-    def _row(self, number: int, line: str) -> dict[str, Any]:
-        try:
-            row = json_files.parse(line)
-        except json_files.BadJSON as error:
-            raise UserError(str(error), where=f"{self._path}, line {number}") from error
-        if not isinstance(row, dict) or not isinstance(row.get("event"), str):
-            raise UserError("is not an event of a run", where=f"{self._path}, line {number}")
-        return row
+        rows = json_files.read_whole_lines(self._path)
+        check_events(rows, where=self._path)
+        return rows
 
     def rewrite(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Have these lines and no others."""

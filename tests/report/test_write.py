@@ -219,7 +219,8 @@ def test_a_drawing_of_many_points_is_stored_as_pixels() -> None:
         (
             {
                 "metrics.jsonl": "nonsense\n",
-                "trajectory.csv": "epoch,solver_uncertainty,verifier_uncertainty\n0,2,1\n",
+                "trajectory.csv": "epoch,solver_uncertainty,verifier_uncertainty,answer_entropy,"
+                "solver_tokens,solver_cut_off\n0,2,1,1,3,0\n",
             },
             "metrics.jsonl, row 1: not JSON",
         ),
