@@ -17,6 +17,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import sys
 import warnings
 
 from markdown_it import MarkdownIt
@@ -54,6 +55,47 @@ def called(tests: str) -> set[str]:
         return set()
     used = _free(tree)
     return used - set(dir(builtins)) or used
+
+
+def analysed(code: str, tests: str) -> dict[str, list[str]]:
+    """What tests and code have from each other.
+
+    - `wanted`: names that the tests have from the code.
+    - `lacking`: names that the code uses and does not define.
+    - `modules`: of the standard library, which the tests use by attributes without importing them.
+    - `functions`: the tests' own `test_…`, without parameters, that nothing mentions.
+    """
+    tree, program = _parsed(tests), _parsed(code)
+    wanted = called(tests)
+    lacking = _free(program) - set(dir(builtins)) if program else set()
+    modules: set[str] = set()
+    functions: list[str] = []
+    if tree is not None:
+        nodes = list(ast.walk(tree))
+        names = [node for node in nodes if isinstance(node, ast.Name)]
+        owners = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+        whole = {node.id for node in names if id(node) not in owners}
+        # Their own, not what the code may have put in their place.
+        modules = (wanted & sys.stdlib_module_names) - whole
+        functions = [
+            node.name
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.name.startswith("test")
+            and not _required(node.args)
+            and node.name not in {name.id for name in names}
+        ]
+    return {
+        "wanted": sorted(wanted - modules),
+        "lacking": sorted(lacking),
+        "modules": sorted(modules),
+        "functions": functions,
+    }
+
+
+def _required(parameters: ast.arguments) -> bool:
+    positional = [*parameters.posonlyargs, *parameters.args]
+    return len(positional) > len(parameters.defaults) or None in parameters.kw_defaults
 
 
 def _blocks(text: str) -> list[str]:
