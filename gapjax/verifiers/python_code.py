@@ -28,6 +28,7 @@ _PYTHON = re.compile(r"\{?\s*\.?(?:i?python|py)(?:\d[\d.]*)?(?![\w+#-])", re.IGN
 _MBPP = re.compile(r"\[BEGIN\](.*?)(?:\[DONE\]|\Z)", re.DOTALL)
 _BEGINS = re.compile(r"^(?:def |async def |class |import |from \w|@\w)", re.MULTILINE)
 _NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler
+_PATH = re.compile(r"\w+(?:\.\w+)+")
 _CUTS = 8  # how often text after bare code is cut off
 
 
@@ -63,6 +64,7 @@ def analysed(code: str, tests: str) -> dict[str, list[str]]:
     - `wanted`: names that the tests have from the code.
     - `lacking`: names that the code uses and does not define.
     - `modules`: of the standard library, which the tests use by attributes without importing them.
+    - `watched`: what the tests replace in modules of the standard library, as `time.sleep`.
     - `functions`: the tests' own `test_…`, without parameters, that nothing mentions.
     """
     tree, program = _parsed(tests), _parsed(code)
@@ -70,7 +72,9 @@ def analysed(code: str, tests: str) -> dict[str, list[str]]:
     lacking = _free(program) - set(dir(builtins)) if program else set()
     modules: set[str] = set()
     functions: list[str] = []
+    watched: set[str] = set()
     if tree is not None:
+        watched = _replaced(tree)
         nodes = list(ast.walk(tree))
         names = [node for node in nodes if isinstance(node, ast.Name)]
         owners = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
@@ -89,7 +93,24 @@ def analysed(code: str, tests: str) -> dict[str, list[str]]:
         "wanted": sorted(wanted - modules),
         "lacking": sorted(lacking),
         "modules": sorted(modules),
+        "watched": sorted(watched),
         "functions": functions,
+    }
+
+
+def _replaced(tree: ast.Module) -> set[str]:
+    """By `patch("time.sleep")` or `patch.object(time, "sleep")`."""
+    names = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(args=[ast.Constant(value=str(name)), *_]) if _PATH.fullmatch(name):
+                names.add(name)
+            case ast.Call(args=[ast.Name(id=module), ast.Constant(value=str(name)), *_]):
+                names.add(f"{module}.{name}")
+    return {
+        name
+        for name in names
+        if name.partition(".")[0] in sys.stdlib_module_names and not name.startswith("sys.std")
     }
 
 

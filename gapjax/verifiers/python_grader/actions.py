@@ -7,6 +7,39 @@ import sys
 from typing import Any
 
 
+def special(target: Any, name: str, args: tuple[Any, ...]) -> Any:
+    """Call a special method as Python does: it is looked up in the type, and bound."""
+    for kind in type(target).__mro__:
+        if (found := vars(kind).get(name)) is not None:
+            bind = getattr(type(found), "__get__", None)
+            method = found if bind is None else bind(found, target, type(target))
+            return method(*args)
+    return NotImplemented
+
+
+def get(target: Any, name: str) -> Any:
+    """An attribute; the signature as data."""
+    if name != "__signature__":
+        return getattr(target, name)
+    import inspect
+
+    parameters = inspect.signature(target).parameters.values()
+    return [(p.name, int(p.kind), p.default is not p.empty, p.default) for p in parameters]
+
+
+def signature_of(parameters: list[tuple[str, int, bool, Any]]) -> Any:
+    """What `get` made data of; of annotations nothing is said."""
+    import inspect
+
+    kinds = list(inspect._ParameterKind)
+    return inspect.Signature(
+        [
+            inspect.Parameter(name, kinds[kind], default=default if has else inspect._empty)
+            for name, kind, has, default in parameters
+        ]
+    )
+
+
 def run_coroutine(awaitable: Any) -> Any:
     """Run to its end, in an event loop unless one is running."""
 

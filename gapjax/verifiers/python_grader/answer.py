@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import importlib
 import io
 import os
 import socket
@@ -39,7 +39,7 @@ class AnswerLink(Link):
         self._wanted: list[str] = []
         self._told: dict[str, Any] = {}
         self._printed: _Printed | None = None
-        self._plain = {"stdin": sys.stdin, "stdout": sys.stdout}
+        self._own: dict[str, Any] = {}
 
     def perform(self, what: str, roots: list[Any]) -> Any:
         """Also: run the code, and take over what the tests changed in their process."""
@@ -59,7 +59,17 @@ class AnswerLink(Link):
             case "world":
                 return self._change(*roots)
             case "define":
-                return vars(self._module).setdefault(*roots)
+                name, value, anyway = roots
+                if anyway or name not in vars(self._module):
+                    setattr(self._module, name, value)
+                return None
+            case "undefine":
+                return delattr(self._module, roots[0])
+            case "dataclass":
+                import dataclasses
+
+                target, name, args, kwargs = roots
+                return getattr(dataclasses, name)(target, *args, **kwargs)
         return super().perform(what, roots)
 
     def _name(self, name: str) -> Any:
@@ -67,7 +77,7 @@ class AnswerLink(Link):
             return [each for each in vars(self._module) if not each.startswith("_")]
         return getattr(self._module, name)
 
-    def _change(self, name: str, value: Any) -> None:
+    def _change(self, name: str, own: bool, value: Any) -> None:
         if name == "random":
             import random
 
@@ -76,13 +86,18 @@ class AnswerLink(Link):
             import numpy
 
             numpy.random.set_state(value)  # noqa: NPY002
-        elif name == "stdout":
-            self._printed = None if value is None else _Printed()
-            sys.stdout = self._printed or self._plain[name]
-        elif name == "stdin":
-            sys.stdin = self._plain[name] if value is None else value
+        elif name == "environ":
+            os.environ.clear()
+            os.environ.update(value)
+        elif name == "recursion":
+            sys.setrecursionlimit(value)
         else:
-            setattr(builtins, name, value)
+            if name == "sys.stdout":
+                value = self._printed = None if own else _Printed()
+            place, _, attribute = name.rpartition(".")
+            module = importlib.import_module(place)
+            before = self._own.setdefault(name, getattr(module, attribute, None))
+            setattr(module, attribute, before if own else value)
 
     def more_to_send(self, writer: values.Writer) -> Any:
         """What was printed for the tests, and names of the module that have changed."""

@@ -6,7 +6,6 @@ the answer equals no data, whatever its `__eq__` says.
 
 from __future__ import annotations
 
-import builtins
 import importlib
 import json
 import os
@@ -27,8 +26,11 @@ _INSIDE: tuple[type, ...] = (
     *(types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType),
     *(types.FrameType, types.CodeType, types.TracebackType),
 )
-_NAMING = {"__name__", "__qualname__", "__doc__", "__module__"}
-_PATCHED = ("input", "print", "open")
+_NAMING = {"__name__", "__qualname__", "__doc__", "__module__", "__signature__"}
+_WATCHED = [
+    *("builtins.input", "builtins.print", "builtins.open"),
+    *("sys.stdin", "sys.stdout", "sys.argv"),
+]
 _POWERS = {eval, exec, compile, open, getattr, setattr, delattr, vars, globals, locals, __import__}
 _MISSING = object()
 
@@ -48,14 +50,47 @@ def main(end: socket.socket, job: int, *, packages: bool) -> None:
         os._exit(LOST if link.broken else status)
 
 
+def _has_module(name: str) -> bool:
+    try:
+        importlib.import_module(name.rpartition(".")[0])
+    except ImportError:  # a class's, as `datetime.datetime.now`
+        return False
+    return True
+
+
+def _found(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return getattr(sys.modules[module], attribute, _MISSING)
+
+
+class _Solution(types.ModuleType):
+    """The module of the answer, as the tests import it."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(NAME)
+        self.__dict__["__gapjax_link__"] = link
+
+    def __getattr__(self, name: str) -> Any:
+        return self.__dict__["__gapjax_link__"].request("name", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("__"):
+            super().__setattr__(name, value)
+        else:
+            self.__dict__["__gapjax_link__"].request("define", name, value, True)
+
+    def __delattr__(self, name: str) -> None:
+        self.__dict__["__gapjax_link__"].request("undefine", name)
+
+
 class CheckerLink(Link):
     """The end of the tests, which believes nothing.
 
     **Arguments:**
 
     - `job`: the `tests`; names that they have from the answer (`wanted`), or that the answer has
-        from them (`lacking`); `modules` that they use without importing them; and `functions`
-        that are tests and called by nobody.
+        from them (`lacking`); `modules` that they use without importing them; what of modules
+        they replace (`watched`); and `functions` that are tests and called by nobody.
     """
 
     def __init__(self, end: socket.socket, job: dict[str, Any], *, packages: bool) -> None:
@@ -64,9 +99,10 @@ class CheckerLink(Link):
         self._module = types.ModuleType("__main__")
         self._given: dict[str, Any] = {}
         self._defined: dict[str, Any] = {}
-        self._world: dict[str, Any] = {name: getattr(builtins, name) for name in _PATCHED}
-        self._world |= {"stdin": sys.stdin, "stdout": sys.stdout}
-        self._outer = dict(self._world)
+        self._watched = [*_WATCHED, *filter(_has_module, job["watched"])]
+        self._outer = {name: _found(name) for name in self._watched}
+        self._world: dict[str, Any] = dict(self._outer)
+        self._world["recursion"] = sys.getrecursionlimit()
         self._informed: set[int] = set()
         self._telling = False
 
@@ -75,14 +111,15 @@ class CheckerLink(Link):
         names = vars(self._module)
         names |= {name: importlib.import_module(name) for name in self._job["modules"]}
         sys.modules["__main__"] = self._module
-        solution = sys.modules[NAME] = types.ModuleType(NAME)
-        solution.__getattr__ = lambda name: self.request("name", name)  # type: ignore[method-assign]
+        sys.modules[NAME] = _Solution(self)
         self.request("load", self._job["wanted"])
         source = self._job["tests"]
         if "unittest" in source:
             import unittest
 
             unittest.main = lambda *_, **__: None  # type: ignore[assignment]  # see below
+        if "dataclasses" in source:
+            self._forward_dataclasses()
         exec(compile(source, "<tests>", "exec", dont_inherit=True), names)
         for name in self._job["functions"]:
             result = names[name]()
@@ -118,44 +155,47 @@ class CheckerLink(Link):
             return
         self._telling = True
         try:
-            now = {name: getattr(builtins, name) for name in _PATCHED}
-            now |= {"stdin": sys.stdin, "stdout": sys.stdout}
-            for name, value in now.items():
-                if value is not self._world[name]:
+            for name in self._watched:
+                if (value := _found(name)) is not self._world[name]:
                     self._world[name] = value
                     own = value is self._outer[name]
-                    told = None if own else True if name == "stdout" else value
-                    if name not in _PATCHED or not own:
-                        self.request("world", name, told)
-            self._tell_seeds()
+                    # What is printed comes with the answers.
+                    told = None if own or name == "sys.stdout" else value
+                    self.request("world", name, own, told)
+            self._tell_numbers()
             names = vars(self._module)
             for name in self._job["lacking"]:
                 if name in names and name not in self._defined:
                     self._defined[name] = names[name]
-                    self.request("define", name, names[name])
+                    self.request("define", name, names[name], False)
         finally:
             self._telling = False
 
-    def _tell_seeds(self) -> None:
-        if "seed" not in self._job["tests"]:
+    def _tell_numbers(self) -> None:
+        tests = self._job["tests"]
+        if "setrecursionlimit" in tests:
+            self._tell_state("recursion", sys.getrecursionlimit())
+        if "environ" in tests:
+            self._tell_state("environ", dict(os.environ))
+        if "seed" not in tests:
             return
         if (random := sys.modules.get("random")) is not None:
-            self._tell_seed("random", random.getstate())
+            self._tell_state("random", random.getstate())
         numpy = sys.modules.get("numpy.random")
         if numpy is not None:
             name, keys, *rest = numpy.get_state()
-            self._tell_seed("numpy.random", (name, tuple(keys.tolist()), *rest))
+            self._tell_state("numpy.random", (name, tuple(keys.tolist()), *rest))
 
-    def _tell_seed(self, name: str, state: Any) -> None:
+    def _tell_state(self, name: str, state: Any) -> None:
         before = self._world.get(name)
         if before != state:
             self._world[name] = state
-            self.request("world", name, state)
+            self.request("world", name, False, state)
 
     def more_received(self, more: Any, reader: values.Reader) -> None:
         """What the answer printed, and its names that the tests want."""
         printed, names = more
-        if printed and sys.stdout is not self._outer["stdout"]:
+        if printed and sys.stdout is not self._outer["sys.stdout"]:
             sys.stdout.write(printed)
         ours = vars(self._module)
         for name, child in names.items():
@@ -164,6 +204,22 @@ class CheckerLink(Link):
             value = reader.value(child)
             if ours.get(name, _MISSING) is self._given.get(name, _MISSING):
                 ours[name] = self._given[name] = value
+
+    def _forward_dataclasses(self) -> None:
+        import dataclasses
+
+        def forwarding(name: str) -> Any:
+            plain = getattr(dataclasses, name)
+
+            def function(target: Any, *args: Any, **kwargs: Any) -> Any:
+                if is_remote(target):
+                    return self.request("dataclass", target, name, args, kwargs)
+                return plain(target, *args, **kwargs)
+
+            return function
+
+        for name in ("asdict", "astuple", "replace", "fields"):
+            setattr(dataclasses, name, forwarding(name))
 
     # What the answer says of its objects
 

@@ -63,14 +63,18 @@ def without_privileges() -> None:
     ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)())
 
 
-def limit(seconds: float, memory: int) -> None:
-    """**Raises:** `OSError` or `ValueError` if a limit cannot be set."""
+def limit(seconds: float, memory: int, *, alone: bool) -> None:
+    """Of time, memory and files; `alone`: no processes nor threads either, which root ignores.
+
+    **Raises:** `OSError` or `ValueError` if a limit cannot be set.
+    """
     whole = math.ceil(seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE, _FILE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    if alone:
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 def _unshare(what: int) -> bool:

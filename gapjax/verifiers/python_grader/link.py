@@ -138,17 +138,17 @@ class Link:
             case "method":
                 return getattr(target, rest[0])(*rest[1], **rest[2])
             case "special":
-                name, args = rest
-                method = getattr(type(target), name, None)
-                return NotImplemented if method is None else method(target, *args)
+                return actions.special(target, *rest)
             case "get":
-                return getattr(target, rest[0])
+                return actions.get(target, rest[0])
             case "set":
                 return setattr(target, *rest)
             case "del":
                 return delattr(target, rest[0])
             case "copy":
                 return copy.deepcopy(target) if rest[0] else copy.copy(target)
+            case "isinstance":
+                return isinstance(rest[0], target)
             case "view":
                 return actions.view(target)
             case "wait":
@@ -278,12 +278,15 @@ class Link:
             return self._class_node(value, value, writer)
         kind = type(value)
         if isinstance(value, BaseException):
+            args, cause = value.args, value.__cause__
+            if isinstance(value, BaseExceptionGroup):
+                args = (value.message, tuple(value.exceptions))
             if kind.__module__ == "builtins" or self._importable(kind):
                 simple = (type(None), bool, int, float, str)
                 state = {k: v for k, v in vars(value).items() if type(v) in simple}
                 name = f"{kind.__module__}.{kind.__qualname__}"
-                return ["error", [name, _builtin(kind), state], writer.children(value.args)]
-            return ["object", self._number(value), writer.children([kind, *value.args])]
+                return ["error", [name, _builtin(kind), state], writer.children([cause, *args])]
+            return ["object", self._number(value), writer.children([kind, cause, *args])]
         if kind.__module__ == "builtins" or kind in values.TYPES.values():
             kind = self._classes_of.setdefault(kind, _ClassOf(kind))  # type: ignore[assignment]
         return ["object", self._number(value), [writer.child(kind)]]
@@ -320,7 +323,7 @@ class Link:
             case "class_of":
                 return self._error_class(*data)
             case "error":
-                return self._error(*data, args=children)
+                return _caused(self._error(*data, args=children[1:]), children[0])
             case "class":
                 return self._keep(data["id"], mirrors.make_class(self, data, children))
             case "object":
@@ -328,7 +331,9 @@ class Link:
         raise ValueError(f"unknown tag {tag!r}")
 
     def _instance(self, number: int, children: Sequence[Any]) -> Any:
-        remote = mirrors.make_instance(children[0], children[1:])
+        remote = mirrors.make_instance(children[0], children[2:])
+        if children[1:]:
+            return _caused(remote, children[1])
         if mirrors.info_of(remote)["like"] != "builtins.coroutine":
             return remote
         # Event loops take nothing but what Python itself made.
@@ -374,6 +379,12 @@ class Link:
         if not issubclass(found, BaseException):
             raise ValueError("not an exception")
         return found
+
+
+def _caused(error: BaseException, cause: BaseException | None) -> BaseException:
+    if cause is not None:
+        error.__cause__ = cause
+    return error
 
 
 def _builtin(kind: type) -> str:

@@ -11,7 +11,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-from . import values
+from . import actions, values
 
 _OPERATORS = [
     *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),
@@ -87,7 +87,7 @@ class RemoteType(type):
         return link_of(cls).request("call", cls, args, kwargs)
 
     def __getattr__(cls, name: str) -> Any:
-        return link_of(cls).request("get", cls, name)
+        return _get(cls, name)
 
     def __setattr__(cls, name: str, value: Any) -> None:
         if name.startswith("__"):
@@ -100,6 +100,25 @@ class RemoteType(type):
 
     def __hash__(cls) -> int:
         return type.__hash__(cls)
+
+    def __bool__(cls) -> bool:
+        return True
+
+    def __dir__(cls) -> Any:
+        return link_of(cls).request("special", cls, "__dir__", ())
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        if type.__instancecheck__(cls, instance):
+            return True
+        return is_remote(instance) and bool(link_of(cls).request("isinstance", cls, instance))
+
+    @property
+    def __annotations__(cls) -> Any:  # type: ignore[override]
+        return link_of(cls).request("get", cls, "__annotations__")
+
+    @property
+    def __doc__(cls) -> Any:  # type: ignore[override]
+        return link_of(cls).request("get", cls, "__doc__")
 
 
 def _forwarding(name: str) -> Any:
@@ -119,7 +138,8 @@ for _name in _META:
 
 
 def _get(self: Any, name: str) -> Any:
-    return link_of(self).request("get", self, name)
+    found = link_of(self).request("get", self, name)
+    return actions.signature_of(found) if name == "__signature__" else found
 
 
 def _set(self: Any, name: str, value: Any) -> None:
@@ -160,6 +180,7 @@ _EVERY = {name: _FORWARDS[name] for name in COMMON} | {
     "__reduce_ex__": _no_pickle,
     "__class__": property(_class),
     "__dict__": property(lambda self: _get(self, "__dict__")),
+    "__doc__": property(lambda self: _get(self, "__doc__")),
     "__await__": lambda self: link_of(self).wait_for(self).__await__(),
 }
 del _EVERY["__ne__"]  # the opposite of `__eq__`, which Python does

@@ -42,13 +42,13 @@ def main(code: int, job: int, milliseconds: int, memory: int, packages: int) -> 
     ours, theirs = socket.socketpair()
 
     def check() -> None:
-        limits.limit(seconds, memory)
+        limits.limit(seconds, memory, alone=False)
         checker.main(ours, job, packages=bool(packages))
 
     def begin() -> None:
         def run() -> None:
             limits.without_privileges()
-            limits.limit(seconds, memory)
+            limits.limit(seconds, memory, alone=True)
             answer.main(theirs, code, packages=bool(packages))
 
         _watch(_start(run, [theirs.fileno(), code]), seconds)
