@@ -17,6 +17,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import symtable
 import sys
 import warnings
 
@@ -27,7 +28,6 @@ from gapjax.models.thoughts import without_thoughts
 _PYTHON = re.compile(r"\{?\s*\.?(?:i?python|py)(?:\d[\d.]*)?(?![\w+#-])", re.IGNORECASE)
 _MBPP = re.compile(r"\[BEGIN\](.*?)(?:\[DONE\]|\Z)", re.DOTALL)
 _BEGINS = re.compile(r"^(?:def |async def |class |import |from \w|@\w)", re.MULTILINE)
-_NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler
 _PATH = re.compile(r"\w+(?:\.\w+)+")
 _CUTS = 8  # how often text after bare code is cut off
 
@@ -51,10 +51,7 @@ def extract_code(response: str, tests: str = "") -> str:
 
 def called(tests: str) -> set[str]:
     """The names that tests use and neither define themselves nor have from Python."""
-    tree = _parsed(tests)
-    if tree is None:
-        return set()
-    used = _free(tree)
+    used = _free(tests)
     return used - set(dir(builtins)) or used
 
 
@@ -62,40 +59,50 @@ def analysed(code: str, tests: str) -> dict[str, list[str]]:
     """What tests and code have from each other.
 
     - `wanted`: names that the tests have from the code.
-    - `lacking`: names that the code uses and does not define.
+    - `lacking`: names that the code uses and does not define, and the tests import or give a
+        class; not the tests' data, which may be what they expect.
     - `modules`: of the standard library, which the tests use by attributes without importing them.
     - `watched`: what the tests replace in modules of the standard library, as `time.sleep`.
-    - `functions`: the tests' own `test_…`, without parameters, that nothing mentions.
+    - `functions`: the tests' own `test_…` that nothing mentions.
+
+    **Raises:** `ValueError` if the tests are no Python, or functions among them need arguments.
     """
-    tree, program = _parsed(tests), _parsed(code)
+    tree = _parsed(tests)
+    if tree is None:
+        raise ValueError("no Python")
     wanted = called(tests)
-    lacking = _free(program) - set(dir(builtins)) if program else set()
-    modules: set[str] = set()
-    functions: list[str] = []
-    watched: set[str] = set()
-    if tree is not None:
-        watched = _replaced(tree)
-        nodes = list(ast.walk(tree))
-        names = [node for node in nodes if isinstance(node, ast.Name)]
-        owners = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
-        whole = {node.id for node in names if id(node) not in owners}
-        # Their own, not what the code may have put in their place.
-        modules = (wanted & sys.stdlib_module_names) - whole
-        functions = [
-            node.name
-            for node in tree.body
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            and node.name.startswith("test")
-            and not _required(node.args)
-            and node.name not in {name.id for name in names}
-        ]
+    nodes = list(ast.walk(tree))
+    mentioned = [node for node in nodes if isinstance(node, ast.Name)]
+    owners = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+    whole = {node.id for node in mentioned if id(node) not in owners}
+    # Their own, not what the code may have put in their place.
+    modules = (wanted & sys.stdlib_module_names) - whole
+    functions = []
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if node.name.startswith("test_") and node.name not in {name.id for name in mentioned}:
+            if _required(node.args) and not node.decorator_list:
+                raise ValueError(f"{node.name} needs arguments")
+            functions.append(node.name)
     return {
         "wanted": sorted(wanted - modules),
-        "lacking": sorted(lacking),
+        "lacking": sorted(_free(code) & _given(tree)),
         "modules": sorted(modules),
-        "watched": sorted(watched),
+        "watched": sorted(_replaced(tree)),
         "functions": functions,
     }
+
+
+def _given(tree: ast.Module) -> set[str]:
+    """What tests import, and their classes."""
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(each.asname or each.name).partition(".")[0] for each in node.names}
+        elif isinstance(node, ast.ClassDef):
+            names.add(node.name)
+    return names
 
 
 def _replaced(tree: ast.Module) -> set[str]:
@@ -142,9 +149,7 @@ def _chosen(blocks: list[str], wanted: set[str]) -> list[str]:
         if at is None or at in taken:
             continue
         taken.add(at)
-        tree = _parsed(blocks[at])
-        assert tree is not None  # it defines something
-        more = {(need, at) for need in _free(tree)} - seen
+        more = {(need, at) for need in _free(blocks[at])} - seen
         seen |= more
         asked += sorted(more)
     return [blocks[i] for i in sorted(taken)] or blocks[-1:]
@@ -193,19 +198,25 @@ def _bound(tree: ast.Module) -> set[str]:
     return names
 
 
-def _free(tree: ast.Module) -> set[str]:
-    """The names that code reads and binds nowhere, be it as an argument or in a function."""
-    read: set[str] = set()
-    bound = _bound(tree)
-    named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
-        elif isinstance(node, ast.arg):
-            bound.add(node.arg)
-        elif isinstance(node, named) and node.name:
-            bound.add(node.name)
-    return read - bound
+def _free(code: str) -> set[str]:
+    """The names that code has from elsewhere, Python's own included; none if it is no code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            top = symtable.symtable(code, "<code>", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    used: set[str] = set()
+    bound: set[str] = set()
+    waiting = [top]
+    while waiting:
+        table = waiting.pop()
+        waiting += table.get_children()
+        for symbol in table.get_symbols():
+            if table is top or symbol.is_global():
+                binds = symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
+                (bound if binds else used).add(symbol.get_name())
+    return used - bound
 
 
 def _parsed(code: str) -> ast.Module | None:

@@ -46,10 +46,11 @@ def run_tests(
     there is no input: code that calls `input()` where it is imported fails.
 
     The tests have the names that the code defines and they do not, or import them from
-    `solution`. Their assertions, their cases of unittest and their functions `test_…` without
-    parameters are run. Data (numbers, texts, containers, dates, with `site_packages` arrays)
-    passes between the processes as it is; objects of other classes stay where they are and are
-    used from there. Such an object equals no data, but by what its class has from a class of data.
+    `solution`; the code has what they import, and their classes. Their assertions, cases of
+    unittest and functions `test_…` are run. Data (numbers, texts, containers, dates, with
+    `site_packages` arrays) passes between the processes as it is; objects of other classes stay
+    where they are and are used from there. Such an object equals no data, but by what its class
+    has from a class of data.
 
     **Arguments:**
 
@@ -59,9 +60,13 @@ def run_tests(
 
     **Returns:** `"correct"` if the tests ran to their end, `"incorrect"` if code or tests failed
     in whatever way (exiting before the end of the tests included), `"timeout"`, or `"error"`
-    if the processes could not be started or supervised.
+    if the tests are no Python or need a framework that gives them arguments, or the processes
+    could not be started or supervised.
     """
-    job = {"tests": tests} | analysed(code, tests)
+    try:
+        job = {"tests": tests} | analysed(code, tests)
+    except ValueError:
+        return "error"
     with (
         scratch_folder() as folder,
         tempfile.TemporaryFile() as program,

@@ -100,6 +100,14 @@ def test_installed_packages_where_they_are_allowed() -> None:
             "incorrect",
         ),
         (
+            "import numpy as np\nclass A:\n    def __array_function__(self, *a): return True\n"
+            "    def __array_ufunc__(self, *a, **k): return np.zeros(2)\n"
+            "    __array_interface__ = {'shape': (2,), 'typestr': '<f8', 'data': (1, True)}\n"
+            "def f(): return A()",
+            "import numpy as np\nassert np.allclose(f(), [1, 2])",
+            "incorrect",
+        ),
+        (
             "import numpy as np\ndef f(): return np.random.rand(2)",
             "import numpy as np\nnp.random.seed(0)\na = np.random.rand(2)\nnp.random.seed(0)\n"
             "assert (f() == a).all()",
@@ -186,3 +194,10 @@ def test_the_environment_has_nothing_of_ours(monkeypatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     tests = "assert all(name.endswith('_THREADS') for name in names() - {'TMPDIR', 'LC_CTYPE'})"
     assert run_tests(code, tests, site_packages=True) == "correct"
+
+
+@pytest.mark.parametrize(
+    "tests", ["assert add(1, 2) = 3", "def test_add(one): assert add(one, 2) == 3"]
+)
+def test_what_cannot_be_run_is_an_error(tests: str) -> None:
+    assert run_tests(ADD, tests) == "error"

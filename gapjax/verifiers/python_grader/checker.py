@@ -33,6 +33,7 @@ _WATCHED = [
 ]
 _POWERS = {eval, exec, compile, open, getattr, setattr, delattr, vars, globals, locals, __import__}
 _MISSING = object()
+_NUMPY = ("__array", "__cuda_array", "__dlpack", "__buffer")
 
 
 def main(end: socket.socket, job: int, *, packages: bool) -> None:
@@ -48,6 +49,11 @@ def main(end: socket.socket, job: int, *, packages: bool) -> None:
         pass
     finally:
         os._exit(LOST if link.broken else status)
+
+
+def _is_case(value: Any) -> bool:
+    unittest = sys.modules.get("unittest")
+    return bool(unittest and isinstance(value, type) and issubclass(value, unittest.TestCase))
 
 
 def _has_module(name: str) -> bool:
@@ -136,10 +142,7 @@ class CheckerLink(Link):
         cases = [
             each
             for name, each in names.items()
-            if isinstance(each, type)
-            and name == each.__name__
-            and issubclass(each, unittest.TestCase)
-            and each.__module__ == "__main__"
+            if _is_case(each) and name == each.__name__ and each.__module__ == "__main__"
         ]
         load = unittest.defaultTestLoader.loadTestsFromTestCase
         result = unittest.TestResult()
@@ -165,7 +168,7 @@ class CheckerLink(Link):
             self._tell_numbers()
             names = vars(self._module)
             for name in self._job["lacking"]:
-                if name in names and name not in self._defined:
+                if name in names and name not in self._defined and not _is_case(names[name]):
                     self._defined[name] = names[name]
                     self.request("define", name, names[name], False)
         finally:
@@ -252,7 +255,13 @@ class CheckerLink(Link):
         return result
 
     def request(self, what: str, *roots: Any) -> Any:
-        """As `Link.request`; only an iterator may say that it has ended."""
+        """As `Link.request`; only an iterator may say that it has ended.
+
+        NumPy would let an object do its functions, which are told the expected data, or take a
+        pointer from it. Only arrays count.
+        """
+        if what == "get" and roots[1].startswith(_NUMPY) and roots[1] != "__array__":
+            raise AttributeError(roots[1])
         try:
             return super().request(what, *roots)
         except (StopIteration, StopAsyncIteration) as error:
@@ -289,13 +298,17 @@ class CheckerLink(Link):
                 not allowed and (name.startswith("_") or isinstance(target, _INSIDE))
             ):
                 raise AttributeError(f"no attribute {name!r} for the answer")
+            if what != "get" and (
+                isinstance(target, type) or callable(getattr(type(target), name, None))
+            ):
+                raise AttributeError(f"no attribute {name!r} for the answer")
         elif what == "special":
             if rest[0] not in (*mirrors.SPECIAL, *mirrors.COMMON):
                 raise TypeError("no special method for the answer")
         elif what == "method":
             if type(vars(target).get(rest[0])) is not types.FunctionType:
                 raise TypeError("no method for the answer")
-        elif what not in ("call", "copy", "view", "wait"):
+        elif what not in ("call", "copy", "view", "wait", "isinstance"):
             raise TypeError(f"no {what} for the answer")
         if what == "special" and rest[0] == "__call__":
             what, rest = "call", [rest[1], {}]
