@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the module takes long to import
+    from typing import Any
 
 
 def special(target: Any, name: str, args: tuple[Any, ...]) -> Any:

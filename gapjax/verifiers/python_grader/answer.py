@@ -8,10 +8,13 @@ import os
 import socket
 import sys
 import types
-from typing import Any
 
 from . import values
 from .link import Link, LinkBroken
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the module takes long to import
+    from typing import Any
 
 NAME = "solution"
 _PRINTED = 1 << 20  # characters that are kept until the tests have them

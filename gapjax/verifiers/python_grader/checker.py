@@ -12,12 +12,15 @@ import os
 import socket
 import sys
 import types
-from typing import Any
 
 from . import mirrors, values
 from .actions import run_coroutine
 from .answer import NAME
 from .link import Link, LinkBroken, is_remote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the module takes long to import
+    from typing import Any
 
 PASSED, FAILED, LOST = 41, 42, 43  # exit statuses
 

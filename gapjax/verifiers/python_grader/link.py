@@ -14,10 +14,13 @@ import sys
 import threading
 import types
 from collections.abc import Sequence
-from typing import Any
 
 from . import actions, mirrors, values
 from .mirrors import is_remote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the module takes long to import
+    from typing import Any
 
 _LIMIT = 1 << 26  # bytes of a message
 _DEEPER = 30  # frames that a nested request needs by itself

@@ -9,9 +9,12 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Sequence
-from typing import Any
 
 from . import actions, values
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the module takes long to import
+    from typing import Any
 
 _OPERATORS = [
     *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "divmod", "pow"),

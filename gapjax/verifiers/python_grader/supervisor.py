@@ -17,6 +17,7 @@ from .checker import FAILED, LOST, PASSED
 TIMEOUT, NO_START = 44, 45  # exit statuses, beside the checker's own
 _SLACK = 0.2  # seconds of CPU within which the kernel's limit has struck
 _REPORT = 2.0  # seconds to learn what became of an answer that has ended
+_FILES = 256
 _LIFELINE = 0  # standard input: at its end nobody waits for the outcome
 
 
@@ -51,7 +52,10 @@ def main(code: int, job: int, milliseconds: int, memory: int, packages: int) -> 
             limits.limit(seconds, memory, alone=True)
             answer.main(theirs, code, packages=bool(packages))
 
-        _watch(_start(run, [theirs.fileno(), code]), seconds)
+        process = _start(run, [theirs.fileno(), code])
+        theirs.close()  # its end tells the checker that the answer has ended
+        os.close(code)
+        _watch(process, seconds)
 
     status = NO_START
     try:
@@ -84,7 +88,8 @@ def _start(run: Callable[[], None], keep: Collection[int], *, group: bool = Fals
         empty = os.open(os.devnull, os.O_RDONLY)
         os.dup2(empty, _LIFELINE)
         begin = 3
-        for end in (*sorted(keep), os.sysconf("SC_OPEN_MAX")):
+        # The kernel hands out the lowest number: beyond these there is none.
+        for end in (*sorted(keep), max(keep) + _FILES):
             os.closerange(begin, end)
             begin = end + 1
         run()
@@ -95,7 +100,6 @@ def _start(run: Callable[[], None], keep: Collection[int], *, group: bool = Fals
 
 def _watch(answer: int, seconds: float) -> None:
     """The first process of the answer's namespace: tells what became of the answer."""
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     while True:
         ended, _, usage = os.wait4(-1, 0)
         if ended == answer:
