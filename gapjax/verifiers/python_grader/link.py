@@ -290,7 +290,7 @@ class Link:
                 name = f"{kind.__module__}.{kind.__qualname__}"
                 return ["error", [name, _builtin(kind), state], writer.children([cause, *args])]
             return ["object", self._number(value), writer.children([kind, cause, *args])]
-        if kind.__module__ == "builtins" or kind in values.TYPES.values():
+        if kind.__module__ == "builtins" or values.name_of(kind):
             kind = self._classes_of.setdefault(kind, _ClassOf(kind))  # type: ignore[assignment]
         return ["object", self._number(value), [writer.child(kind)]]
 
@@ -378,7 +378,7 @@ class Link:
         found = getattr(sys.modules.get(module), attribute, None) if known else None
         # A skipped test is no failed one.
         if not isinstance(found, type) or module.startswith("unittest"):
-            found = values.TYPES[base]
+            found = values.type_of(base)
         if not issubclass(found, BaseException):
             raise ValueError("not an exception")
         return found

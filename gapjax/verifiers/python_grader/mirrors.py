@@ -195,7 +195,7 @@ def describe(kind: type) -> dict[str, Any]:
     own = [each for each in above if each.__module__ != "builtins"]
     special = [n for n in SPECIAL if any(n in vars(each) for each in above)]
     plain = next((each for each in above if each in _DATA), None)
-    like = plain or next((each for each in above if each in values.TYPES.values()), None)
+    like = plain or next((each for each in above if values.name_of(each)), None)
     unhashable = kind.__hash__ is None
     # What a class of data does itself, rather than leave it to the data.
     does = [n for n in special if any(n in vars(each) for each in own)]
@@ -210,7 +210,7 @@ def describe(kind: type) -> dict[str, Any]:
         "awaitable": any("__await__" in vars(each) for each in above),
         "methods": [n for n, each in vars(kind).items() if type(each) is types.FunctionType],
         "plain": plain is not None,
-        "like": like and f"{like.__module__}.{like.__qualname__}",
+        "like": like and values.name_of(like),
         "abstract": [n for n in _abstract() if isinstance(kind, type) and _under(kind, n)],
         "error": issubclass(kind, BaseException),
     }
@@ -239,7 +239,7 @@ def make_class(link: Any, info: dict[str, Any], bases: Sequence[Any]) -> Any:
     names |= {n: _FORWARDS[n] for n in info["special"] if n in SPECIAL}
     if info["unhashable"]:
         names["__hash__"] = None
-    like = values.TYPES[info["like"]] if info["like"] else None
+    like = values.type_of(info["like"]) if info["like"] else None
     names["__gapjax_like__"] = None
     real = [b for b in bases if isinstance(b, type) and issubclass(b, BaseException)]
     bases = [b for b in bases if isinstance(b, RemoteType) or b in real]

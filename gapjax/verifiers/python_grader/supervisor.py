@@ -9,7 +9,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 from . import answer, checker, limits
 from .checker import FAILED, LOST, PASSED
@@ -142,14 +141,16 @@ def _end_all(groups: Collection[int]) -> None:
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
-    while True:
-        for child in _children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        try:
+    for group in groups:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(group, 0)
+    with contextlib.suppress(ChildProcessError):  # there is none left
+        os.waitpid(-1, os.WNOHANG)
+        while True:
+            for child in _children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
             os.wait()
-        except ChildProcessError:
-            return
 
 
 def _children() -> list[int]:
@@ -157,11 +158,16 @@ def _children() -> list[int]:
     own, found = os.getpid(), []
     if not limits.LINUX:
         return []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            with contextlib.suppress(OSError):
-                # After the name of the program, which may hold spaces and brackets.
-                parent = (process / "stat").read_bytes().rpartition(b")")[2].split()[1]
-                if int(parent) == own:
-                    found.append(int(process.name))
+    with os.scandir("/proc") as processes:
+        for process in processes:
+            if process.name.isdigit():
+                with contextlib.suppress(OSError):
+                    file = os.open(f"/proc/{process.name}/stat", os.O_RDONLY)
+                    try:
+                        # After the name of the program, which may hold spaces and brackets.
+                        parent = os.read(file, 4096).rpartition(b")")[2].split()[1]
+                    finally:
+                        os.close(file)
+                    if int(parent) == own:
+                        found.append(int(process.name))
     return found

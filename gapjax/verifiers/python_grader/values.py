@@ -10,18 +10,21 @@ from __future__ import annotations
 import builtins
 import collections
 import datetime
-import decimal
-import fractions
-import pathlib
+import importlib
 import sys
 import types
-import uuid
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
-Child = Any  # None, bool, int, float, str, or [index]
-Node = list[Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the module takes long to import
+    from typing import Any, Protocol
+
+    Child = Any  # None, bool, int, float, str, or [index]
+    Node = list[Any]
+    _Written = tuple[str, Any, Sequence[Any]]
+else:
+    Protocol = object
 
 _SIMPLE = {type(None), bool, float, str}
 _LARGEST = 2**63  # of integers in JSON itself; Python reads longer ones in quadratic time
@@ -32,21 +35,46 @@ TYPES: dict[str, type] = {
     for kind in (
         *(each for each in vars(builtins).values() if isinstance(each, type)),
         *(collections.deque, collections.Counter, collections.defaultdict),
-        *(collections.OrderedDict, decimal.Decimal, fractions.Fraction, uuid.UUID),
+        *(collections.OrderedDict, type(None), type(...), type(NotImplemented)),
         *(datetime.date, datetime.time, datetime.datetime, datetime.timedelta, datetime.timezone),
-        *(pathlib.PurePosixPath, pathlib.PosixPath, type(None), type(...), type(NotImplemented)),
         *(types.FunctionType, types.BuiltinFunctionType, types.GeneratorType, types.MethodType),
         *(types.CoroutineType, types.AsyncGeneratorType, types.ModuleType),
     )
 }
 _NAMES = {kind: name for name, kind in TYPES.items()}
+# Others, whose modules take long to import.
+_LATE = [
+    *("decimal.Decimal", "fractions.Fraction", "uuid.UUID"),
+    *("pathlib.PurePosixPath", "pathlib.PosixPath"),
+]
 
 # Containers that both processes keep the same, see `link`.
 SHARED: tuple[type, ...] = (
     *(list, dict, set, bytearray, collections.deque),
     *(collections.defaultdict, collections.OrderedDict, collections.Counter),
 )
+_ABSTRACT = type(Sequence)  # the type of `Fraction`
 _VIEWS = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
+
+
+def name_of(kind: type) -> str | None:
+    """The name of a type that need not be sent."""
+    if (name := _NAMES.get(kind)) is not None:
+        return name
+    for name in _LATE:
+        module, _, attribute = name.partition(".")
+        if getattr(sys.modules.get(module), attribute, None) is kind:
+            return name
+    return None
+
+
+def type_of(name: str) -> type:
+    """The type of a name. **Raises:** `KeyError` for any that is not to be named."""
+    if name not in _LATE:
+        return TYPES[name]
+    module, _, attribute = name.partition(".")
+    found: type = getattr(importlib.import_module(module), attribute)
+    return found
 
 
 class References(Protocol):
@@ -112,11 +140,12 @@ class Writer:
         if kind in SHARED or is_array(value):
             key, known = self._references.shared_key(value)
             return ["shared", key] if known else [*contents(value, self), key]
-        if (write := _WRITERS.get(kind)) is not None:
+        named = name_of(kind)
+        if (write := _WRITERS.get(kind) or _LATE_WRITERS.get(named)) is not None:
             tag, data, children = write(value)
             return [tag, data, self.children(children)]
-        if kind is type and value in _NAMES:
-            return ["type", _NAMES[value]]
+        if kind in (type, _ABSTRACT) and (name := name_of(value)) is not None:
+            return ["type", name]
         if kind in _VIEWS:
             flat = list(value) if kind is not type({}.items()) else [x for xy in value for x in xy]
             return [_VIEWS[kind], None, self.children(flat)]
@@ -237,12 +266,14 @@ class Reader:
         if tag == "shared":
             return self._references.shared_value(data)
         if tag == "type":
-            return TYPES[data]
+            return type_of(data)
         if tag == "array" or tag == "scalar":
             array = _array(self._references, tag, data)
             if tag == "array":
                 self._references.share(node[3], array)
             return array
+        if tag in _LATE:
+            return type_of(tag)(*children or [str(data)])
         if (read := _READERS.get(tag)) is not None:
             return read(data, children)
         return self._references.referred(tag, data, children)
@@ -306,7 +337,6 @@ def _text(data: bytes) -> str:
     return b64encode(data).decode()
 
 
-_Written = tuple[str, Any, Sequence[Any]]
 _WRITERS: dict[type, Callable[[Any], _Written]] = {
     int: lambda x: ("int", hex(x), ()),
     complex: lambda x: ("complex", [x.real, x.imag], ()),
@@ -318,14 +348,16 @@ _WRITERS: dict[type, Callable[[Any], _Written]] = {
     type(...): lambda x: ("ellipsis", None, ()),
     type(NotImplemented): lambda x: ("not_implemented", None, ()),
     types.TracebackType: lambda x: ("none", None, ()),
-    decimal.Decimal: lambda x: ("decimal", str(x), ()),
-    fractions.Fraction: lambda x: ("fraction", None, (x.numerator, x.denominator)),
     datetime.date: lambda x: ("date", x.isoformat(), ()),
     datetime.timedelta: lambda x: ("timedelta", [x.days, x.seconds, x.microseconds], ()),
     datetime.timezone: lambda x: ("timezone", None, (x.utcoffset(None),)),
-    uuid.UUID: lambda x: ("uuid", str(x), ()),
-    pathlib.PurePosixPath: lambda x: ("pure_path", str(x), ()),
-    pathlib.PosixPath: lambda x: ("path", str(x), ()),
+}
+_LATE_WRITERS: dict[str | None, Callable[[Any], _Written]] = {
+    "decimal.Decimal": lambda x: ("decimal.Decimal", str(x), ()),
+    "fractions.Fraction": lambda x: ("fractions.Fraction", None, (x.numerator, x.denominator)),
+    "uuid.UUID": lambda x: ("uuid.UUID", str(x), ()),
+    "pathlib.PurePosixPath": lambda x: ("pathlib.PurePosixPath", str(x), ()),
+    "pathlib.PosixPath": lambda x: ("pathlib.PosixPath", str(x), ()),
 }
 _READERS: dict[str, Callable[[Any, list[Any]], Any]] = {
     "int": lambda data, _: int(data, 16),
@@ -338,16 +370,11 @@ _READERS: dict[str, Callable[[Any, list[Any]], Any]] = {
     "ellipsis": lambda *_: ...,
     "not_implemented": lambda *_: NotImplemented,
     "none": lambda *_: None,
-    "decimal": lambda data, _: decimal.Decimal(str(data)),
-    "fraction": lambda _, children: fractions.Fraction(*children),
     "date": lambda data, _: datetime.date.fromisoformat(data),
     "time": lambda data, _: datetime.time.fromisoformat(data[0]).replace(fold=data[1]),
     "datetime": lambda data, _: datetime.datetime.fromisoformat(data[0]).replace(fold=data[1]),
     "timedelta": lambda data, _: datetime.timedelta(*data),
     "timezone": lambda _, children: datetime.timezone(*children),
-    "uuid": lambda data, _: uuid.UUID(data),
-    "pure_path": lambda data, _: pathlib.PurePosixPath(data),
-    "path": lambda data, _: pathlib.PosixPath(data),
     "keys": lambda _, children: dict.fromkeys(children).keys(),
     "values": lambda _, children: dict(enumerate(children)).values(),
     "items": lambda _, children: dict(zip(children[::2], children[1::2], strict=True)).items(),
