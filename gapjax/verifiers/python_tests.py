@@ -2,7 +2,7 @@
 
 **Not a sandbox.** Code and tests run as the current user, in two processes of their own with
 limits on time, memory, file size and processes, in an empty folder and with an empty environment;
-on Linux, where the kernel allows it, without network and without sight of other processes. The
+on Linux, where the kernel allows it, without network and out of reach of other processes. The
 tests alone decide: no line of the code runs in their process. docs/training.md has a table of
 what is protected; the user's files are not.
 """
@@ -29,6 +29,7 @@ _OUTCOMES: dict[int, TestOutcome] = {PASSED: "correct", FAILED: "incorrect", TIM
 # Threads of linear algebra take memory each, and their number is limited.
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _START = Path(__file__).parent / "python_grader" / "start.py"
+_ENDING = 5.0
 _STARTING = 10.0  # seconds for the interpreter itself on a busy machine
 
 
@@ -97,9 +98,12 @@ def run_tests(
         except subprocess.TimeoutExpired:
             return "timeout"
         finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
             assert process.stdin is not None
             process.stdin.close()
+            try:  # it ends what it has started, also if we are interrupted
+                process.wait(timeout=_ENDING)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     return _OUTCOMES.get(status, "error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -201,3 +202,23 @@ def test_the_environment_has_nothing_of_ours(monkeypatch) -> None:
 )
 def test_what_cannot_be_run_is_an_error(tests: str) -> None:
     assert run_tests(ADD, tests) == "error"
+
+
+def test_interrupted_it_ends_what_it_started(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "late"
+    code = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    " + LATE.format(
+        late=str(path)
+    )
+    wait = subprocess.Popen.wait
+
+    def interrupted(self, timeout=None):
+        if timeout and timeout > 5:
+            time.sleep(0.5)
+            raise KeyboardInterrupt
+        return wait(self, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_tests(code + "\n" + ADD, "import time\ntime.sleep(60)")
+    time.sleep(1.5)
+    assert not path.exists()

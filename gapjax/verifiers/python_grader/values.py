@@ -11,6 +11,7 @@ import builtins
 import collections
 import datetime
 import importlib
+import operator
 import sys
 import types
 from base64 import b64decode, b64encode
@@ -198,7 +199,7 @@ def unchanged(value: Any, before: Any) -> bool:
 
 
 def _same(now: Any, before: list[Any]) -> bool:
-    return len(now) == len(before) and all(a is b for a, b in zip(now, before, strict=True))
+    return len(now) == len(before) and all(map(operator.is_, now, before))
 
 
 class Reader:
