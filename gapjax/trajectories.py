@@ -1,6 +1,6 @@
 """The trajectory table: what a run measured, one row per checkpoint.
 
-A table has the columns `epoch`, `solver_uncertainty` and `verifier_uncertainty` (nats).
+A table has the columns `epoch` (or `step`), `solver_uncertainty` and `verifier_uncertainty` (nats).
 Every string column, and `seed`, is a label: each distinct combination of labels is one
 curve.  Other numeric columns may be present and are ignored unless chosen by name.
 The two wings of gapjax meet here: a training run writes this table, everything
@@ -41,10 +41,12 @@ __all__ = [
 MIN_CHECKPOINTS = 4
 SOLVER, VERIFIER, EPOCH = "solver_uncertainty", "verifier_uncertainty", "epoch"
 
+# Where times are found, in this order.
+_TIMES = (EPOCH, "step", "steps", "global_step", "_step", "iteration")
 # Columns with a meaning of their own: never labels, whatever their type.
 _MEASUREMENTS = frozenset(
     {
-        EPOCH,
+        *_TIMES,
         SOLVER,
         VERIFIER,
         "solver_accuracy",
@@ -59,6 +61,7 @@ _MEASUREMENTS = frozenset(
 # A response of 100 000 tokens at 10 nats each: anything beyond is a mistake of units.
 _MAX_UNCERTAINTY = 1e6
 _MAX_EPOCH = 1e6
+_MAX_STEP = 1e12
 _MIN_SPACING = 1e-6
 _LONGEST_NAME = 100  # characters
 
@@ -75,12 +78,14 @@ class Curve:
     - `labels`: what tells this curve from the others, as text.
     - `epochs`: epochs at which the run was measured, at least four.
     - `solver`, `verifier`: mean uncertainties `U_s` and `U_v` in nats.
+    - `time`: what `epochs` are, if they are something else, such as steps.
     """
 
     labels: Mapping[str, str]
     epochs: NDArray[np.float64]
     solver: NDArray[np.float64]
     verifier: NDArray[np.float64]
+    time: str = EPOCH
 
     @property
     def gap(self) -> NDArray[np.float64]:
@@ -126,7 +131,7 @@ class Trajectories(Sequence[Curve]):
                 pd.DataFrame(
                     {
                         **dict(curve.labels),
-                        EPOCH: curve.epochs,
+                        curve.time: curve.epochs,
                         SOLVER: curve.solver,
                         VERIFIER: curve.verifier,
                     }
@@ -207,7 +212,8 @@ class _Table:
         repeated = [str(c) for c, n in Counter(self.frame.columns).items() if n > 1]
         if repeated:
             raise self.error("appears more than once in the header", column=repeated[0])
-        columns = (EPOCH, solver_column, verifier_column)
+        time = self._time()
+        columns = (time, solver_column, verifier_column)
         for column in (*columns, *(group_by or ())):
             if column not in self.frame.columns:
                 present = ", ".join(str(c) for c in self.frame.columns[:30])
@@ -215,7 +221,7 @@ class _Table:
         if self.frame.empty:
             raise self.error("has no rows")
         epoch, solver, verifier = (self._numbers(column) for column in columns)
-        self._check_range(EPOCH, epoch, _MAX_EPOCH)
+        self._check_range(time, epoch, _MAX_EPOCH if time == EPOCH else _MAX_STEP)
         self._check_range(solver_column, solver, _MAX_UNCERTAINTY)
         self._check_range(verifier_column, verifier, _MAX_UNCERTAINTY)
         labels = self._labels(columns, group_by)
@@ -227,11 +233,19 @@ class _Table:
         curves = []
         for key, rows in rows_of.items():
             curve = Curve(
-                dict(zip(labels, key, strict=True)), epoch[rows], solver[rows], verifier[rows]
+                dict(zip(labels, key, strict=True)),
+                epoch[rows],
+                solver[rows],
+                verifier[rows],
+                time,
             )
             self._check_curve(curve, rows)
             curves.append(curve)
         return curves
+
+    def _time(self) -> str:
+        """The column that says when."""
+        return next((name for name in _TIMES if name in self.frame.columns), EPOCH)
 
     def _numbers(self, column: str) -> NDArray[np.float64]:
         raw = self.frame[column]
@@ -290,12 +304,12 @@ class _Table:
             i = int(wrong[0])
             before, here = curve.epochs[i], curve.epochs[i + 1]
             what = (
-                f"epoch {here:g} comes after epoch {before:g}"
+                f"{curve.time} {here:g} comes after {curve.time} {before:g}"
                 if here < before
-                else f"epoch {here:g} appears twice"
+                else f"{curve.time} {here:g} appears twice"
             )
             raise self.error(
-                f"{what} in the same curve ({curve.name})", row=rows[i + 1], column=EPOCH
+                f"{what} in the same curve ({curve.name})", row=rows[i + 1], column=curve.time
             )
         if len(rows) < MIN_CHECKPOINTS:
             hint = f"; curves are told apart by {', '.join(curve.labels)}" if curve.labels else ""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from gapjax.posterior.base import AbstractModel
+from gapjax.posterior.base import NOISE_FLOOR, AbstractModel
 from gapjax.posterior.compiling import quick_jit
 from gapjax.posterior.observations import Observations
 from gapjax.posterior.verdict import TIME_CONSTANTS
 
 _PREDICTIVE_DRAWS = 500
-# Those of `Described.numbers` that are uncertainties; the others are rates and ratios.
-IN_NATS = frozenset(
+_EXACT = 5 * NOISE_FLOOR
+# Those of `Described.numbers` that are uncertainties, those that are per time, and per root of it.
+_IN_NATS = frozenset(
     {
         "solver0",
         "verifier0",
@@ -33,12 +35,30 @@ IN_NATS = frozenset(
 )
 
 
+_PER_TIME = frozenset({"rate", "verifier_rate", "jump_rate"})
+_PER_ROOT_OF_TIME = frozenset({"solver_wander", "verifier_wander"})
+
+
+def in_own_units(
+    numbers: Mapping[str, Any], scale: float, time_unit: float
+) -> dict[str, np.ndarray]:
+    """Numbers in nats and epochs (or whatever times are in) from those in a curve's units."""
+
+    def factor(name: str) -> float:
+        nats = scale if name in _IN_NATS else 1.0
+        if name in _PER_TIME:
+            return nats / time_unit
+        return nats / time_unit**0.5 if name in _PER_ROOT_OF_TIME else nats
+
+    return {name: np.asarray(values) * factor(name) for name, values in numbers.items()}
+
+
 class Described(NamedTuple):
-    """What each draw says, uncertainties in units of the curve's scale.
+    """What each draw says, in the curve's units of uncertainty and time.
 
     - `numbers`: solver0, verifier0, rate, rho, the three limits, and the law's shape.
     - `covered`: time constants covered, `−log D(T)`, which is `γT` under the exponential law.
-    - `needed`: epochs after which `TIME_CONSTANTS` of them are covered.
+    - `needed`: time after which `TIME_CONSTANTS` of them are covered.
     - `unrest`: probability that the limit is yet pushed far.
     - `mean`: the noise-free pair at the checkpoints.
     - `log_likelihood`: of each checkpoint's pair.
@@ -111,9 +131,11 @@ def replicate(
 def _pattern(residual: Float[Array, "time 2"], mask: Array) -> Float[Array, ""]:
     """How much oftener than not neighbouring residuals share their sign, from −1 to 1.
 
-    Signs rather than products, which a single jump of the curve would dominate.
+    Signs rather than products, which a single jump of the curve would dominate. Residuals that are
+    smaller than measurements are exact have none: those of a noise-free curve are the draws' own.
     """
-    agreement = jnp.sign(residual[1:]) * jnp.sign(residual[:-1])
+    signs = jnp.where(jnp.abs(residual) > _EXACT, jnp.sign(residual), 0.0)
+    agreement = signs[1:] * signs[:-1]
     return jnp.sum(jnp.where(mask[1:, None], agreement, 0.0)) / (2 * (jnp.sum(mask) - 1))
 
 

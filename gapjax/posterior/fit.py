@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from operator import itemgetter
+from operator import index, itemgetter
 from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
@@ -15,10 +17,23 @@ from gapjax.dynamics.precision import float64_on_cpu
 from gapjax.errors import UserError
 from gapjax.posterior.base import AbstractModel
 from gapjax.posterior.catalogue import STOCHASTIC, model_named
-from gapjax.posterior.draws import IN_NATS, Described, Replicated, describe, replicate, thin
+from gapjax.posterior.draws import (
+    Described,
+    Replicated,
+    describe,
+    in_own_units,
+    replicate,
+    thin,
+)
 from gapjax.posterior.mode import Mode, find_modes
 from gapjax.posterior.model import Model, Noise
-from gapjax.posterior.observations import Observations, pad, scale_of
+from gapjax.posterior.observations import (
+    Observations,
+    pad,
+    scale_of,
+    size_class,
+    time_unit_of,
+)
 from gapjax.posterior.phase_plane import phase_plane
 from gapjax.posterior.result import CurveFit, Fit
 from gapjax.posterior.sampling import Progress, run_nuts
@@ -27,6 +42,7 @@ from gapjax.posterior.verdict import Diagnostics, disagreement, judge
 from gapjax.trajectories import Curve, Source, Trajectories
 
 _MAX_DRAWS = 100_000
+_BLOCK = 32  # curves that are computed together
 _MIN_FREEDOM = 6  # fewer degrees of freedom have no use for a mean
 _METHODS = ("nuts", "map", "smc")
 _CHECK_ISLANDS, _CHECK_PARTICLES = 4, 250  # of the stochastic fit beside another law
@@ -65,9 +81,10 @@ def fit(
 ) -> Fit:
     """The posterior of every curve's limit, rate and `ρ` under a law.
 
-    All curves, however long, are fitted together, in float64 on the CPU whatever the rest
-    of the process does.  Later calls reuse the compiled sampler as long as the longest curve
-    and the number of curves stay within the same power of two.
+    In float64 on the CPU whatever the rest of the process does, many curves together. What comes of
+    a curve depends on nothing but its measurements and the seed. Later calls reuse the compiled
+    sampler as long as the number of checkpoints, and that of curves, stay within the same power
+    of two.
 
     **Arguments:**
 
@@ -77,7 +94,7 @@ def fit(
     - `method`: `"nuts"` samples and is the default; `"map"` is the fast path, a Student-t
       around the mode.  The law `stochastic` has several modes and is sampled by `"smc"`.
     - `noise`: how measurements scatter around the law; the default is that of least squares.
-    - `seed`: of all randomness; a curve's draws depend on it and on the curve's position.
+    - `seed`: of all randomness, a whole number.
     - `chains`, `draws`, `warmup`: of the sampler; for `"smc"` islands and particles in each.
     - `check_laws`: also fit the stochastic dynamics, and call no limit identified on which
       the two disagree.  By default where the law is sampled by `"nuts"`.
@@ -87,6 +104,7 @@ def fit(
 
     **Raises:** `UserError` for bad input or an unknown law.
     """
+    seed = _whole(seed)
     model = model_named(law, noise)
     method = _method_for(law, method)
     draws = _DRAWS[method] if draws is None else draws
@@ -101,10 +119,94 @@ def fit(
         data, solver_column=solver_column, verifier_column=verifier_column, group_by=group_by
     )
     scales = [scale_of(curve) for curve in curves]
-    observed = pad(list(curves), scales)
+    groups = _groups(curves)
+    found: dict[int, CurveFit] = {}
+    for number, group in enumerate(groups):
+        of_all = None if progress is None else _part(progress, number, len(groups))
+        fits = _fit_together(
+            model,
+            [curves[i] for i in group],
+            [scales[i] for i in group],
+            method=method,
+            seed=seed,
+            chains=chains,
+            draws=draws,
+            warmup=warmup,
+            check_laws=check_laws,
+            progress=of_all,
+        )
+        found.update(zip(group, fits, strict=True))
+    return Fit(tuple(found[i] for i in range(len(curves))), law=law, method=method, seed=seed)
+
+
+def _whole(seed: int) -> int:
+    try:
+        whole = index(seed)
+    except TypeError:
+        whole = -1
+    if not 0 <= whole < 2**32:
+        raise UserError(f"seed is {seed!r}, not a whole number from 0 to 2^32 - 1")
+    return whole
+
+
+def _groups(curves: Sequence[Curve]) -> list[list[int]]:
+    """Which curves are computed together: those that are padded to the same length, in blocks.
+
+    What comes of a curve must not depend on its neighbours, and sums over more padding are
+    rounded otherwise; so are programs for another number of curves.
+    """
+    by_length: dict[int, list[int]] = {}
+    for i, curve in enumerate(curves):
+        by_length.setdefault(size_class(len(curve.epochs)), []).append(i)
+    return [
+        same[start : start + _BLOCK]
+        for _, same in sorted(by_length.items())
+        for start in range(0, len(same), _BLOCK)
+    ]
+
+
+def _part(progress: Progress, number: int, groups: int) -> Progress:
+    """Progress of one group as a part of that of all."""
+
+    def report(done: int, total: int) -> None:
+        progress(number * total + done, groups * total)
+
+    return report
+
+
+def _keys(observed: Observations, seed: int) -> Key[Array, " curves"]:
+    """A key for each curve, from the seed and what was measured, in the curve's own units."""
+    root = jax.random.key(seed)
+    return jnp.stack(
+        [jax.random.fold_in(root, _digest(observed, i)) for i in range(len(observed.span))]
+    )
+
+
+def _digest(observed: Observations, curve: int) -> int:
+    mask = observed.mask[curve]
+    told = (observed.times[curve][mask], observed.pair[curve][mask])
+    # The same in another unit, but for rounding.
+    content = b"".join(np.round(each, 9).tobytes() for each in told)
+    return int.from_bytes(hashlib.sha256(content).digest()[:4], "little")
+
+
+def _fit_together(
+    model: AbstractModel,
+    curves: Sequence[Curve],
+    scales: Sequence[float],
+    *,
+    method: Method,
+    seed: int,
+    chains: int,
+    draws: int,
+    warmup: int,
+    check_laws: bool | None,
+    progress: Progress | None,
+) -> list[CurveFit]:
+    """The fits of curves that are padded to one length."""
+    observed = pad(curves, scales)
     with float64_on_cpu():
-        root = jax.random.key(seed)
-        keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(np.arange(len(observed.span)))
+        keys = _keys(observed, seed)
         if isinstance(model, Model):
             mode = find_modes(model, observed)
             if method == "nuts":
@@ -118,7 +220,7 @@ def fit(
             other = _other_limits(observed, keys, scales)
         described = jax.device_get(describe(model, observed, sampled.x))
         replicated = jax.device_get(replicate(model, observed, thin(sampled.x), keys))
-    fits = [
+    return [
         _one_curve(
             model,
             curve,
@@ -130,7 +232,6 @@ def fit(
         )
         for i, (curve, scale) in enumerate(zip(curves, scales, strict=True))
     ]
-    return Fit(tuple(fits), law=law, method=method, seed=seed)
 
 
 def _method_for(law: str, method: str | None) -> Method:
@@ -205,11 +306,15 @@ def _around_mode(
     it is not known.  The Gaussian's 90 % intervals would hold the truth in 86 % of cases.
     """
     centre, root = np.asarray(mode.centre), np.asarray(mode.root)
-    rng = np.random.default_rng(seed)
-    normal = rng.standard_normal((len(centre), chains, draws, root.shape[-1]))
-    values = 2 * np.sum(observed.mask, axis=-1)[:, None, None, None]
+    values = 2 * np.sum(observed.mask, axis=-1)
     freedom = np.maximum(values - root.shape[-1], _MIN_FREEDOM)
-    wider = np.sqrt(values / rng.chisquare(freedom, (*normal.shape[:3], 1)))
+    each, chi_squared = [], []
+    for i in range(len(centre)):
+        rng = np.random.default_rng([seed, _digest(observed, i)])
+        each.append(rng.standard_normal((chains, draws, root.shape[-1])))
+        chi_squared.append(rng.chisquare(freedom[i], (chains, draws, 1)))
+    wider = np.sqrt(values[:, None, None, None] / np.stack(chi_squared))
+    normal = np.stack(each)
     x = centre[:, None, None] + np.einsum("cij,ckdj->ckdi", root, wider * normal)
     failures: list[tuple[str, ...]] = [
         () if found else ("the optimiser did not reach the mode",) for found in mode.success
@@ -237,10 +342,8 @@ def _one_curve(
     """Cut the padding, return to nats, and judge."""
     n = len(curve.epochs)
     failures = (*failures, *diagnostics.failures)
-    numbers = {
-        name: np.asarray(values) * (scale if name in IN_NATS else 1.0)
-        for name, values in described.numbers.items()
-    }
+    time_unit, plane = time_unit_of(curve), phase_plane(curve)
+    numbers = in_own_units(described.numbers, scale, time_unit)
     return CurveFit(
         curve=curve,
         model=model,
@@ -256,13 +359,15 @@ def _one_curve(
         verdict=judge(
             law=model.name,
             covered=np.asarray(described.covered).ravel(),
-            needed=np.asarray(described.needed).ravel(),
+            needed=np.asarray(described.needed).ravel() * time_unit,
             unrest=np.asarray(described.unrest).ravel(),
+            time=curve.time,
             first_epoch=float(curve.epochs[0]),
             last_epoch=float(curve.epochs[-1]),
             pattern=np.asarray(replicated.pattern),
             pattern_by_chance=np.asarray(replicated.pattern_by_chance),
-            bend=None if model.bends else phase_plane(curve).warning,
+            bend=None if model.bends else plane.warning,
+            opposite=plane.opposite if isinstance(model, Model) else None,
             disagreement=(
                 None
                 if other_limit is None

@@ -15,7 +15,7 @@ from gapjax.errors import UserError
 from gapjax.posterior.base import AbstractModel
 from gapjax.posterior.compiling import quick_jit
 from gapjax.posterior.observations import Observations, one_curve, size_class
-from gapjax.trajectories import EPOCH, Curve
+from gapjax.trajectories import Curve
 
 if TYPE_CHECKING:
     from gapjax.posterior.result import CurveFit
@@ -43,7 +43,8 @@ def predict(
         raise UserError(f"{epochs.size} epochs to forecast, at most {_MAX_EPOCHS}")
     flat = fit.x.reshape(-1, fit.x.shape[-1])
     x = flat[np.linspace(0, len(flat) - 1, _DRAWS).round().astype(int)]
-    times = np.pad(epochs - first, (0, size_class(len(epochs)) - len(epochs)), mode="edge")
+    times = (epochs - first) / fit.time_unit
+    times = np.pad(times, (0, size_class(len(epochs)) - len(epochs)), mode="edge")
     observed = one_curve(fit.curve, fit.scale)
     with float64_on_cpu():
         pair = _predict(fit.model, observed, x, times, jax.random.key(seed))
@@ -78,7 +79,7 @@ def forecast_table(
             rows.append(
                 {
                     **dict(fit.curve.labels),
-                    EPOCH: float(epoch),
+                    fit.curve.time: float(epoch),
                     "series": series,
                     "mean": draws[:, i].mean(),
                     "sd": draws[:, i].std(),

@@ -1,10 +1,11 @@
 """The NumPyro model: priors, law and noise.
 
-All uncertainties are in units of the curve's scale (a robust `U_s(0)`), so one set of
-priors serves per-token and total uncertainties alike:
+All uncertainties are in units of the curve's scale (a robust `U_s(0)`), and times in units of
+two checkpoints, so one set of priors serves per-token and total uncertainties, epochs and
+steps alike:
 
     U_s0 ~ LogNormal(0, 0.5)      U_v0 ~ LogNormal(log 0.5, 1)     U_s∞ ~ HalfNormal(1)
-    γ ~ LogNormal(log 0.5, 1) per epoch      ρ ~ Uniform(0, ρ_max)
+    γ ~ LogNormal(log 0.5, 1) per unit      ρ ~ Uniform(0, ρ_max)
     σ ~ LogNormal(log 0.02, 1.5)
 
 where `ρ_max ≤ 1` is the largest value that leaves `U_v∞` positive.  None of them mentions

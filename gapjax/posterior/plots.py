@@ -51,7 +51,7 @@ def trajectory_figure(fit: CurveFit) -> Figure:
         )
     _mark_epoch(left, last, "last checkpoint")
     left.set_xlim(first - 0.02 * (last - first), epochs[-1])
-    left.set_xlabel("epoch")
+    left.set_xlabel(fit.curve.time)
     left.set_ylabel("uncertainty (nats)")
     left.legend(frameon=False, fontsize=9, loc="best")
     _draw_limits(right, fit)
@@ -79,7 +79,7 @@ def forecast_figure(fit: CurveFit, table: pd.DataFrame, known: Curve) -> Figure:
     for series in SERIES:
         colour, q = COLOURS[series], table[table["series"] == series]
         start = past[series][-1]
-        epochs = np.append(origin, q["epoch"])
+        epochs = np.append(origin, q[fit.curve.time])
         for low, high, alpha in (("q05", "q95", 0.15), ("q25", "q75", 0.28)):
             bands = (np.append(start, q[low]), np.append(start, q[high]))
             axes.fill_between(epochs, *bands, color=colour, alpha=alpha, linewidth=0)
@@ -96,7 +96,7 @@ def forecast_figure(fit: CurveFit, table: pd.DataFrame, known: Curve) -> Figure:
             markersize=4.5,
         )
     _mark_epoch(axes, origin, "forecast from here")
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(fit.curve.time)
     axes.set_ylabel("uncertainty (nats)")
     axes.set_title(
         f"{in_picture(fit.curve.name)}: forecast by the {fit.model.name} law\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -19,8 +19,8 @@ from gapjax import __version__
 from gapjax.dynamics.precision import float64_on_cpu
 from gapjax.errors import UserError
 from gapjax.posterior.base import AbstractModel
-from gapjax.posterior.draws import IN_NATS, paths, prior_draws
-from gapjax.posterior.observations import one_curve
+from gapjax.posterior.draws import in_own_units, paths, prior_draws
+from gapjax.posterior.observations import one_curve, time_unit_of
 from gapjax.posterior.verdict import Diagnostics, Verdict
 from gapjax.trajectories import Curve
 
@@ -80,6 +80,11 @@ class CurveFit:
     verdict: Verdict
 
     @property
+    def time_unit(self) -> float:
+        """The curve's unit of time, in epochs."""
+        return time_unit_of(self.curve)
+
+    @property
     def converged(self) -> bool:
         """Whether the convergence gate was passed."""
         return not self.failures
@@ -127,7 +132,7 @@ class CurveFit:
         flat = self.x.reshape(-1, self.x.shape[-1])
         chosen = flat[np.linspace(0, len(flat) - 1, _FAN_DRAWS).round().astype(int)]
         observed = one_curve(self.curve, self.scale)
-        times = epochs - self.curve.epochs[0]
+        times = (epochs - self.curve.epochs[0]) / self.time_unit
         with float64_on_cpu():
             pair = np.asarray(paths(self.model, observed, chosen, times)) * self.scale
         return {
@@ -141,7 +146,7 @@ class CurveFit:
         row: dict[str, object] = {}
         for series, q in self.limit.items():
             row[f"{series} limit (nats)"] = _interval(q)
-        row["rate (1/epoch)"] = _interval(self.rate)
+        row[f"rate (1/{self.curve.time})"] = _interval(self.rate)
         row["rho"] = _interval(self.rho)
         for series in SERIES:
             row[f"R² {series}"] = self.r_squared[series]
@@ -170,11 +175,7 @@ class CurveFit:
                     draws,
                 )
             )
-        in_nats = {
-            name: values * (self.scale if name in IN_NATS else 1.0)
-            for name, values in numbers.items()
-        }
-        return in_nats, pair[:, :n] * self.scale
+        return in_own_units(numbers, self.scale, self.time_unit), pair[:, :n] * self.scale
 
     def to_dict(self) -> dict[str, Any]:
         """This curve's entry of `summary.json`."""
@@ -188,7 +189,7 @@ class CurveFit:
             "identified": self.identified,
             "reason": self.reason,
             "converged": self.converged,
-            "diagnostics": asdict(self.diagnostics),
+            "diagnostics": self.diagnostics.to_dict(),
         }
 
     def forecast(self, epochs: Sequence[float], *, seed: int = 0) -> pd.DataFrame:

@@ -9,15 +9,15 @@ and now and then by a jump.  Without pushes this is the power law, and with one 
 the paper's law at q → 0; with large pushes it is persistence; the data decide.  The limits are
 the levels as they stand at the last checkpoint.
 
-Priors, in units of the curve's scale `U_s(0)` and epochs, none of which knows how long the
-curve is:
+Priors, in units of the curve's scale `U_s(0)` and of two checkpoints, none of which knows how
+long the curve is:
 
     U_s0 ~ Normal(1, 0.5)     U_s∞ ~ Normal(0.4, 0.5)     U_v0 ~ Normal(0.6, 0.8)
     U_v∞ ~ Normal(0.3, 0.4)   (both limits positive)
     γ_s ~ LogNormal(log 0.5, 1)    γ_v/γ_s ~ LogNormal(0, 0.5)    q_s, q_v ~ Exponential(1)
-    measurement noise ~ LogNormal(log 0.02, 1.5), wander per √epoch ~ LogNormal(log 0.01, 1.5)
+    measurement noise ~ LogNormal(log 0.02, 1.5), wander per √unit ~ LogNormal(log 0.01, 1.5)
     for the solver; for the verifier that times LogNormal(0, 0.7)
-    jumps per epoch ~ LogNormal(log 0.02, 1)      size of a jump ~ LogNormal(log 0.3, 0.7)
+    jumps per unit ~ LogNormal(log 0.02, 1)      size of a jump ~ LogNormal(log 0.3, 0.7)
 """
 
 from __future__ import annotations

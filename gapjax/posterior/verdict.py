@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from arviz_stats.base import array_stats
@@ -15,6 +15,7 @@ from jaxtyping import Float
 TIME_CONSTANTS = 1.6
 _CONFIDENCE = 0.9
 _CONTRADICTED = 0.01
+_DIVERGING = 1 / 200
 _RESTLESS = 0.5
 _FAR_AWAY = 20.0  # in lengths of the curve
 # Words by which a reason is known to tell of residuals, and of the second opinion.
@@ -24,7 +25,10 @@ SECOND_OPINION = "the stochastic dynamics put"
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """The sampler's own account; the gate is R̂ < 1.01, ESS > 400, E-BFMI > 0.3, no divergences.
+    """The sampler's own account; the gate is R̂ < 1.01, ESS > 400, E-BFMI > 0.3, few divergences.
+
+    Few are fewer than one in two hundred transitions: scattered ones are found in many posteriors
+    of short curves that are right by every other measure, and in simulation-based calibration.
 
     Fields are `None` where nothing was sampled (`method="map"`), the last two also where
     the sampler has no such thing (`method="smc"`).
@@ -35,6 +39,7 @@ class Diagnostics:
     ess_tail_min: float | None = None
     divergences: int | None = None
     e_bfmi_min: float | None = None
+    transitions: int | None = None
 
     @classmethod
     def of(
@@ -51,7 +56,14 @@ class Diagnostics:
             ess_tail_min=float(np.min(array_stats.ess(by_coordinate, method="tail", prob=0.9))),
             divergences=int(stats["diverging"].sum()) if hamiltonian else None,
             e_bfmi_min=float(np.min(array_stats.bfmi(stats["energy"]))) if hamiltonian else None,
+            transitions=int(stats["diverging"].size) if hamiltonian else None,
         )
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """As in `summary.json`."""
+        table = asdict(self)
+        del table["transitions"]
+        return table
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -63,7 +75,10 @@ class Diagnostics:
             (self.r_hat_max < 1.01, f"R-hat is {self.r_hat_max:.3f}"),
             (ess > 400, f"effective sample size is {ess:.0f}"),
             (e_bfmi is None or e_bfmi > 0.3, f"E-BFMI is {e_bfmi or 0:.2f}"),
-            (not self.divergences, f"{self.divergences} transitions diverged"),
+            (
+                (self.divergences or 0) <= _DIVERGING * (self.transitions or 0),
+                f"{self.divergences} of {self.transitions} transitions diverged",
+            ),
         )
         return tuple(text for passed, text in checks if not passed)
 
@@ -82,11 +97,13 @@ def judge(
     covered: Float[np.ndarray, " draws"],
     needed: Float[np.ndarray, " draws"],
     unrest: Float[np.ndarray, " draws"],
+    time: str,
     first_epoch: float,
     last_epoch: float,
     pattern: Float[np.ndarray, " draws"],
     pattern_by_chance: Float[np.ndarray, " draws"],
     bend: str | None,
+    opposite: str | None,
     disagreement: str | None,
     failures: tuple[str, ...],
 ) -> Verdict:
@@ -94,6 +111,7 @@ def judge(
 
     **Arguments:**
 
+    - `time`: what times are in, as "epoch".
     - `covered`: posterior draws of the time constants covered, `γT` or its like.
     - `needed`: posterior draws of the epochs after which `TIME_CONSTANTS` are covered.
     - `unrest`: posterior draws of the probability that over another span the limit is
@@ -101,11 +119,14 @@ def judge(
     - `pattern`, `pattern_by_chance`: sign agreement of neighbouring residuals and that of
       replicated noise, draw by draw (a posterior predictive check of the law).
     - `bend`: a sentence if the phase plane contradicts the law's constant coupling.
+    - `opposite`: a sentence if the two series contradict any coupling of the law.
     - `disagreement`: a sentence if another law puts the limit elsewhere.
     - `failures`: of the convergence gate.
     """
     if failures:
         return Verdict(False, f"the sampler did not converge: {'; '.join(failures)}")
+    if opposite:
+        return Verdict(False, f"not identified: {opposite}")
     span = last_epoch - first_epoch
     confidence = float(np.mean(covered > TIME_CONSTANTS))
     low, middle, high = np.quantile(covered, [0.05, 0.5, 0.95])
@@ -113,7 +134,7 @@ def judge(
     if confidence <= _CONFIDENCE:
         more = float(np.quantile(needed, _CONFIDENCE))
         advice = (
-            f"train at least to epoch {math.ceil(first_epoch + more)}"
+            f"train at least to {time} {math.ceil(first_epoch + more)}"
             if more < _FAR_AWAY * span
             else f"no limit is in sight within {_FAR_AWAY:.0f} times the training so far"
         )
@@ -126,8 +147,8 @@ def judge(
     if moved > _RESTLESS:
         return Verdict(
             False,
-            "not identified: this run is pushed about, and the probability that over as many "
-            f"epochs again its limit moves by a quarter of the way is {moved:.2f}",
+            "not identified: this run is pushed about, and the probability that over as long "
+            f"a time again its limit moves by a quarter of the way is {moved:.2f}",
         )
     also = "".join(f"; {text}" for text in (bend, disagreement) if text)
     chance = float(np.mean(pattern_by_chance >= pattern))

@@ -22,7 +22,7 @@ def check_uniform(ranks):
 
 
 def test_intervals_cover_and_verdicts_follow_the_rate():
-    table = coverage(2, seed=100, warmup=400, draws=300)
+    table = coverage(2, seed=100, warmup=400, draws=600)
     check_coverage(table)
     slow, fast = table[table["rate"] < 0.1], table[table["rate"] > 0.3]
     assert not slow["identified"].any()

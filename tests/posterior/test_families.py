@@ -47,8 +47,8 @@ def power_curve(q=0.8, rate=0.8):
     frame = simulate(noise=0.0, seed=3)
     done = 1 - (1 + q * rate * frame["epoch"]) ** (-1 / q)
     rng = np.random.default_rng(4)
-    frame["solver_uncertainty"] = 2 - 1.2 * done + 0.005 * rng.standard_normal(len(frame))
-    frame["verifier_uncertainty"] = 1 - 0.48 * done + 0.005 * rng.standard_normal(len(frame))
+    frame["solver_uncertainty"] = 2 - 1.2 * done + 0.003 * rng.standard_normal(len(frame))
+    frame["verifier_uncertainty"] = 1 - 0.48 * done + 0.003 * rng.standard_normal(len(frame))
     return frame
 
 

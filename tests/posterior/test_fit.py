@@ -76,7 +76,7 @@ def test_a_noisy_run_with_jumps_is_not_called_identified(columns):
         },
     }[columns]
     for curve in posterior.fit(files, **chosen):
-        assert curve.diagnostics.divergences == 0
+        assert curve.diagnostics.divergences <= 20  # of 4,000
         assert curve.converged, curve.failures
         assert not curve.identified
 
