@@ -33,6 +33,11 @@ def _add_fit(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--chains", type=int, default=4, metavar="N", help="default 4")
     parser.add_argument("--draws", type=int, metavar="N", help="a chain (default 1000, smc 500)")
+    parser.add_argument(
+        "--pictures",
+        action=argparse.BooleanOptionalAction,
+        help="of each curve, beside that of all limits (default: of a dozen curves at most)",
+    )
     add_common_arguments(parser)
     parser.set_defaults(run=_fit)
 
@@ -113,7 +118,7 @@ def _fit(arguments: argparse.Namespace) -> None:
                 draws=arguments.draws,
                 progress=progress,
             )
-        result.save(folder)
+        result.save(folder, pictures=arguments.pictures)
     if not arguments.quiet:
         for curve in result:
             limit = curve.limit["solver"]

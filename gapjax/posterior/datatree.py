@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import arviz_base
@@ -85,6 +86,30 @@ def to_datatree(fit: Fit) -> xarray.DataTree:
             else ds
         )
     )
+
+
+def write_netcdf(tree: xarray.DataTree, path: Path, *, every: int = 1) -> None:
+    """Write a tree in single precision, compressed.
+
+    **Arguments:**
+
+    - `every`: of how many draws one is kept.
+    """
+    thinned = tree.map_over_datasets(
+        lambda ds: ds.isel(draw=slice(None, None, every)) if "draw" in ds.dims else ds
+    )
+    thinned.attrs = {**tree.attrs, "every": every}
+    encoding = {
+        group.path: {
+            str(name): {"zlib": True, "complevel": 1, "shuffle": True}
+            | ({"dtype": "float32"} if values.dtype.kind == "f" else {})
+            for name, values in group.data_vars.items()
+            if values.ndim
+        }
+        for group in thinned.subtree
+        if group.data_vars
+    }
+    thinned.to_netcdf(path, engine="h5netcdf", encoding=encoding)
 
 
 def _distinct(names: list[str]) -> list[str]:

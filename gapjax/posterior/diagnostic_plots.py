@@ -15,6 +15,7 @@ from gapjax.posterior.phase_plane import phase_plane
 from gapjax.posterior.result import SERIES, CurveFit
 
 _RANK_BINS = 20
+_WIDE_ROWS, _MOST_ROWS = 30, 400
 
 
 def phase_plane_figure(fit: CurveFit) -> Figure:
@@ -40,22 +41,29 @@ def phase_plane_figure(fit: CurveFit) -> Figure:
 
 
 def limits_figure(fits: Sequence[CurveFit]) -> Figure:
-    """Limits of all curves, one row each: median, 50% and 90% intervals, pale if unidentified."""
-    figure = Figure(figsize=(8.6, 1.6 + 0.42 * len(fits)), layout="constrained")
+    """Limits of all curves, one row each: median, 50% and 90% intervals, pale if unidentified.
+
+    Of very many the first.
+    """
+    left_out = len(fits) - len(fits := fits[:_MOST_ROWS])
+    row_height, size = (0.42, 1.0) if len(fits) <= _WIDE_ROWS else (0.14, 0.45)
+    figure = Figure(figsize=(8.6, 1.6 + row_height * len(fits)), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     for axes, series in zip(panels, SERIES, strict=True):
         for row, fit in enumerate(fits):
             q, alpha = fit.limit[series], 1.0 if fit.identified else 0.4
             style = {"color": COLOURS[series], "alpha": alpha, "solid_capstyle": "butt"}
-            axes.plot([q["q05"], q["q95"]], [row, row], linewidth=1.6, **style)
-            axes.plot([q["q25"], q["q75"]], [row, row], linewidth=5, **style)
-            axes.plot(q["q50"], row, "|", color=COLOURS[series], markersize=13)
+            axes.plot([q["q05"], q["q95"]], [row, row], linewidth=1.6 * size, **style)
+            axes.plot([q["q25"], q["q75"]], [row, row], linewidth=5 * size, **style)
+            axes.plot(q["q50"], row, "|", color=COLOURS[series], markersize=13 * size)
         axes.set_xlabel(f"{series} limit ${SYMBOLS[series]}^\\infty$ (nats)")
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(y=0.5 / len(fits))
     names = [in_picture(f.curve.name) + ("" if f.identified else " (not identified)") for f in fits]
-    panels[0].set_yticks(range(len(fits)), names, fontsize=9)
+    panels[0].set_yticks(range(len(fits)), names, fontsize=max(4.5, 9 * size))
     panels[0].invert_yaxis()
+    if left_out:
+        figure.suptitle(f"and {left_out} more curves", x=0.02, ha="left", fontsize=9)
     return figure
 
 

@@ -51,6 +51,10 @@ def quantiles(draws: Float[np.ndarray, ...]) -> Quantiles:
     return {"mean": mean, "sd": sd, "q05": q05, "q25": q25, "q50": q50, "q75": q75, "q95": q95}
 
 
+_FEW = 12  # curves of which one looks at each
+_THINNED = 4
+
+
 @dataclass(frozen=True, eq=False)
 class CurveFit:
     """The posterior of one curve; all uncertainties in nats.
@@ -309,33 +313,48 @@ class Fit(Sequence[CurveFit]):
         """`U_v` against `U_s` of one curve, and whether it bends."""
         return self.curves[index].plot_phase_plane()
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
+    def save(self, directory: str | os.PathLike[str], *, pictures: bool | None = None) -> None:
         """Write `summary.json`, `posterior.nc` and `plots/` into `directory`.
+
+        The draws are kept in single precision; of more than a dozen curves, every fourth.
+
+        **Arguments:**
+
+        - `pictures`: of each curve; by default where there are no more than a dozen. That of all
+            limits side by side is always there.
 
         **Raises:** `UserError` if the folder cannot be written.
         """
+        from gapjax.posterior.datatree import write_netcdf
+
         directory = Path(directory)
+        many = len(self.curves) > _FEW
         try:
             plots = directory / "plots"
             plots.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
             (directory / "summary.json").write_text(text + "\n", encoding="utf-8")
-            self.to_datatree().to_netcdf(directory / "posterior.nc", engine="h5netcdf")
-            for number, curve in enumerate(self.curves, start=1):
-                suffix = f"-{number}" if len(self.curves) > 1 else ""
-                pictures = {
-                    "trajectory": curve.plot_trajectory(),
-                    "phase-plane": curve.plot_phase_plane(),
-                    "prior": curve.plot_prior(),
-                }
-                if self.method == "nuts":
-                    pictures["chains"] = curve.plot_chains()
-                for name, figure in pictures.items():
-                    figure.savefig(plots / f"{name}{suffix}.png", dpi=150)
+            tree = self.to_datatree()
+            write_netcdf(tree, directory / "posterior.nc", every=_THINNED if many else 1)
+            if pictures or (pictures is None and not many):
+                self._save_pictures(plots)
             if len(self.curves) > 1:
                 self.plot_limits().savefig(plots / "limits.png", dpi=150)
         except OSError as error:
             raise UserError(f"cannot be written ({error.strerror})", where=directory) from error
+
+    def _save_pictures(self, plots: Path) -> None:
+        for number, curve in enumerate(self.curves, start=1):
+            suffix = f"-{number}" if len(self.curves) > 1 else ""
+            pictures = {
+                "trajectory": curve.plot_trajectory(),
+                "phase-plane": curve.plot_phase_plane(),
+                "prior": curve.plot_prior(),
+            }
+            if self.method == "nuts":
+                pictures["chains"] = curve.plot_chains()
+            for name, figure in pictures.items():
+                figure.savefig(plots / f"{name}{suffix}.png", dpi=150)
 
 
 def measurements(curve: Curve) -> dict[str, Float[np.ndarray, " time"]]:

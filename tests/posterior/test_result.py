@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import arviz_base
 import arviz_stats
@@ -13,8 +14,9 @@ import pytest
 import xarray
 from conftest import simulate
 
-from gapjax import posterior
+from gapjax import posterior, trajectories
 from gapjax.errors import UserError
+from gapjax.posterior.diagnostic_plots import limits_figure
 
 
 def test_summary_is_one_row_a_curve(simulated_fit):
@@ -112,3 +114,30 @@ def test_the_theory_wing_never_loads_the_language_models():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_many_curves_are_saved_in_little_space(tmp_path):
+    curves = [trajectories.read(simulate(seed=i))[0] for i in range(13)]
+    named = tuple(replace(curve, labels={"run": f"r{i}"}) for i, curve in enumerate(curves))
+    fits = posterior.fit(trajectories.Trajectories(named), method="map")
+    fits.save(tmp_path / "many")
+    assert [path.name for path in (tmp_path / "many/plots").iterdir()] == ["limits.png"]
+    assert (tmp_path / "many/posterior.nc").stat().st_size < 13 * 300_000
+    saved = xarray.open_datatree(tmp_path / "many/posterior.nc", engine="h5netcdf")
+    assert saved.attrs["every"] == 4
+    for i, fit in enumerate(fits):
+        kept = saved["posterior/solver_limit"].values[..., i]
+        np.testing.assert_allclose(kept, fit.numbers["solver_limit"][:, ::4], rtol=1e-6)
+    fits.save(tmp_path / "asked", pictures=True)
+    assert len(list((tmp_path / "asked/plots").iterdir())) == 3 * 13 + 1
+    posterior.fit(trajectories.Trajectories(named[:2]), method="map").save(tmp_path / "few")
+    assert len(list((tmp_path / "few/plots").iterdir())) == 3 * 2 + 1
+    saved = xarray.open_datatree(tmp_path / "few/posterior.nc", engine="h5netcdf")
+    assert saved.attrs["every"] == 1
+
+
+def test_limits_of_very_many_curves_make_no_picture_of_miles():
+    fit = posterior.fit(simulate(), method="map")
+    figure = limits_figure([*fit] * 1000)
+    assert figure.get_figheight() < 60
+    assert "600 more curves" in figure.get_suptitle()
