@@ -89,7 +89,7 @@ def to_datatree(fit: Fit) -> xarray.DataTree:
 
 
 def write_netcdf(tree: xarray.DataTree, path: Path, *, every: int = 1) -> None:
-    """Write a tree in single precision, compressed.
+    """Write a tree, its draws in single precision, compressed.
 
     **Arguments:**
 
@@ -102,7 +102,7 @@ def write_netcdf(tree: xarray.DataTree, path: Path, *, every: int = 1) -> None:
     encoding = {
         group.path: {
             str(name): {"zlib": True, "complevel": 1, "shuffle": True}
-            | ({"dtype": "float32"} if values.dtype.kind == "f" else {})
+            | ({"dtype": "float32"} if values.dtype.kind == "f" and "draw" in values.dims else {})
             for name, values in group.data_vars.items()
             if values.ndim
         }
