@@ -110,8 +110,20 @@ def refuse_links(folder: PathLike) -> None:
 def _files(folder: Path) -> list[str]:
     """The relative paths of what is in a folder, its subfolders' files included."""
     if is_remote(folder):
-        return [str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()]
+        return _remote_files(folder)
     return [name for _, name in _walk(pathlib.Path(folder))]
+
+
+def _remote_files(folder: Path) -> list[str]:
+    names = []
+    waiting = [folder]
+    while waiting:
+        for path in waiting.pop().iterdir():
+            if path.is_dir():
+                waiting.append(path)
+            else:
+                names.append(str(path.relative_to(folder)))
+    return names
 
 
 def _walk(folder: pathlib.Path) -> Iterator[tuple[os.DirEntry[str], str]]:

@@ -230,7 +230,8 @@ def test_print_recipe(capsys) -> None:
 def test_mistakes_give_status_2_and_one_line(arguments, complaint, tmp_path, capsys) -> None:
     full = tmp_path / "full"
     full.mkdir()
-    (full / "precious.txt").write_text("data")
+    for name in ("recipe.yaml", "versions.json"):  # of a run
+        (full / name).write_text("data")
     (tmp_path / "file").write_text("data")
     places = {"out": tmp_path / "out", "full": full, "file": tmp_path / "file"}
     assert main([argument.format(**places) for argument in arguments]) == 2
@@ -238,5 +239,5 @@ def test_mistakes_give_status_2_and_one_line(arguments, complaint, tmp_path, cap
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("gapjax: ")
     assert complaint in captured.err
-    assert (full / "precious.txt").read_text() == "data"
+    assert (full / "recipe.yaml").read_text() == "data"
     assert not places["out"].exists()

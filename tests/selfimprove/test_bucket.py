@@ -7,6 +7,7 @@ import json
 import pytest
 
 from gapjax.cli.main import main
+from gapjax.errors import UserError
 from gapjax.paths import Path, copy_tree, is_remote
 from gapjax.report.run_files import read_run
 from gapjax.selfimprove import Sampled, Selected, Snapshot, Trained, self_improve
@@ -105,8 +106,13 @@ def test_what_is_on_this_machine_and_what_is_not(tmp_path) -> None:
 
 def test_the_folder_of_another_run_is_replaced(adder, bucket) -> None:
     folder = Path(bucket) / "old"
-    (folder / "stale.txt").write_text("old")
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds mine\.txt, which gapjax did not write"):
+        RunFolder.create(folder, RECIPE, name="tiny")
+    (folder / "mine.txt").unlink()
+    for name in ("recipe.yaml", "versions.json", "samples/probe-009.jsonl"):
+        (folder / name).write_text("old")
     files = RunFolder.create(folder, RECIPE, name="tiny")
     files.write(next(self_improve(adder, RECIPE)))
-    assert not (folder / "stale.txt").exists()
+    assert not (folder / "samples/probe-009.jsonl").exists()
     assert RunFolder.open(folder, RECIPE, warn=no_warning)
