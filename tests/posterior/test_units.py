@@ -42,6 +42,7 @@ def test_neighbours_make_no_difference() -> None:
         np.testing.assert_array_equal(fits[others.index(1)].x, alone.x)
 
 
+@pytest.mark.slow  # compiles samplers of its own
 def test_neighbours_make_no_difference_to_chains() -> None:
     curves = [curve_of(simulate(seed=i)) for i in range(3)]
     few = {"warmup": 20, "draws": 5, "chains": 2, "check_laws": False}
