@@ -18,8 +18,6 @@ from gapjax.errors import UserError
 from gapjax.foreign import in_picture
 from tests.posterior.conftest import simulate
 
-pytestmark = pytest.mark.fast
-
 
 def rows(**changes):
     return [

@@ -14,7 +14,6 @@ from gapjax.errors import UserError
 from gapjax.ours import refuse_links, refuse_others
 from gapjax.paths import write_text
 
-pytestmark = pytest.mark.fast
 
 RUN = ["recipe.yaml", "versions.json", "metrics.jsonl", "trajectory.csv", "report.html", ".lock"]
 TRAIN = [
