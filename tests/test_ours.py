@@ -14,7 +14,6 @@ from gapjax.errors import UserError
 from gapjax.ours import refuse_links, refuse_others
 from gapjax.paths import write_text
 
-
 RUN = ["recipe.yaml", "versions.json", "metrics.jsonl", "trajectory.csv", "report.html", ".lock"]
 TRAIN = [
     *("train", "adder", "--quiet", "--task.train=8", "--task.probe=4", "--sampling.n=2"),

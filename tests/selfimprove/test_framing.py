@@ -17,7 +17,6 @@ from gapjax.selfimprove import framing
 from gapjax.selfimprove.framing import dated, framed
 from gapjax.selfimprove.recipe import parse_recipe, read_recipe, recipe_to_yaml
 
-
 DATED = (
     "{% if messages[0].role == 'system' %}{{ messages[0].content }}{% endif %}"
     "{{ strftime_now('%d') }}+{{ messages[-1].content }}{% if twice %}={% endif %}"
